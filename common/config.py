@@ -1,0 +1,182 @@
+"""Configuration of every service: `thresher.toml`, over it the environment (`THRESHER_SECTION_KEY`), over it the command line.
+
+Secrets come from the environment or from files named there, never from the TOML file. `load_settings` is the one way in.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from common.errors import ConfigurationError
+from common.validation import as_user_error
+
+DEFAULT_FILE = "thresher.toml"
+
+
+class Section(BaseModel):
+    """A table of `thresher.toml`; an unknown key is a mistake to be told."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DatabaseSettings(Section):
+    url: str = ""
+    """`postgresql://…`; LISTEN needs a direct or session-pooled connection."""
+    pool_size: int = Field(8, ge=2)
+
+
+class NatsSettings(Section):
+    url: str = ""
+    """`nats://…`, several separated by commas."""
+    replicas: int = Field(1, ge=1, le=5)
+    """Of the streams: 3 in a cluster."""
+
+
+class ServerSettings(Section):
+    host: str = "127.0.0.1"
+    port: int = Field(8080, ge=0, le=65535)
+    """0: any free port."""
+    token: SecretStr | None = None
+    """Bearer token every endpoint but health asks for; required off loopback."""
+
+
+class CatalogueSettings(Section):
+    """An external catalogue. `preset` fills in what is not given."""
+
+    type: Literal["stac", "static-stac"] = "stac"
+    preset: str = ""
+    url: str = ""
+    """API root, or the root catalogue document or folder of a static catalogue."""
+    collections: dict[str, list[str]] = Field(default_factory=dict)
+    """Constellation and product type (`sentinel2/S2MSI2A`, or just `landsat89`) -> collection ids."""
+    priority: int = 0
+    """Tried from high to low."""
+    timeout_s: float = Field(60.0, gt=0)
+    retries: int = Field(4, ge=0)
+    page_size: int = Field(100, ge=1, le=1000)
+    max_vertices: int = Field(400, ge=5)
+    """Of the area in a query; a larger outline is simplified for the query and applied exactly to the answer."""
+
+
+class ProviderSettings(Section):
+    """A place products are fetched from."""
+
+    type: Literal["stac-asset", "local", "url"]
+    constellations: list[str] = Field(default_factory=list)
+    """Empty: all."""
+    path: str = ""
+    """Of `local`: a folder, with `{YEAR}`, `{MONTH}`, `{DAY}`, … of the product name."""
+    url: str = ""
+    """Of `url`: a pattern with the same parts; without it the scene's own download link."""
+    priority: int = 0
+    """Tried from high to low."""
+    timeout_s: float = Field(120.0, gt=0)
+    """Without a byte arriving."""
+
+
+class GraphSettings(Section):
+    folders: list[Path] = Field(default_factory=list)
+    """Searched, in this order, before the library that comes with the program."""
+    step_timeout_s: float = Field(6 * 3600.0, gt=0)
+
+
+class S3Settings(Section):
+    """Of the storage; keys come from the usual places of AWS (environment, profile, role)."""
+
+    endpoint_url: str = ""
+    region: str = ""
+
+
+class LimitSettings(Section):
+    allowed_urls: list[str] = Field(default_factory=lambda: ["https://", "s3://"])
+    """Prefixes a download, item or annotation link may have. Loopback and private hosts must be named in full."""
+    allowed_storage: list[str] = Field(default_factory=list)
+    """Prefixes a payload's `storage_uri` may have, besides the default storage."""
+    body_bytes: int = Field(32 * 2**20, ge=1024)
+    scenes_per_payload: int = Field(20_000, ge=1)
+    in_flight: int = Field(2_000, ge=1)
+    """Jobs of one kind that may be published and unfinished."""
+
+
+class WorkerSettings(Section):
+    concurrency: int = Field(0, ge=0)
+    """Jobs at once; 0: four for a downloader, one a core for a processor."""
+    scratch: Path | None = None
+    """Folder for working files; default: the system's temporary folder."""
+    capabilities: list[str] = Field(default_factory=lambda: ["python"])
+    ack_wait_s: float = Field(30.0, ge=1)
+    """A job whose worker is silent for so long is given to another."""
+    max_deliveries: int = Field(5, ge=1)
+    """A job delivered more often without an end is poisoned."""
+    grace_s: float = Field(25.0, ge=0)
+    """On SIGTERM: time to finish before the rest is handed back."""
+    http_port: int | None = Field(None, ge=0, le=65535)
+    """Health endpoint of a worker; none by default."""
+
+
+class LogSettings(Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured."""
+
+    model_config = SettingsConfigDict(env_prefix="THRESHER_", env_nested_delimiter="_", env_nested_max_split=1, extra="forbid", frozen=True)
+
+    storage: str = ""
+    """Default storage: a folder (`/data/layers`, `file:///…`) or `s3://bucket/prefix`."""
+    database: DatabaseSettings = DatabaseSettings()
+    nats: NatsSettings = NatsSettings()
+    server: ServerSettings = ServerSettings()
+    catalogues: dict[str, CatalogueSettings] = Field(default_factory=dict)
+    providers: dict[str, ProviderSettings] = Field(default_factory=dict)
+    graphs: GraphSettings = GraphSettings()
+    s3: S3Settings = S3Settings()
+    limits: LimitSettings = LimitSettings()
+    worker: WorkerSettings = WorkerSettings()
+    log: LogSettings = LogSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load_settings(file: Path | None = None) -> Settings:
+    """The settings of `file` (default: `$THRESHER_CONFIG`, else `./thresher.toml` if there) and the environment.
+
+    Raises ConfigurationError, one clear line.
+    """
+    path = file or Path(os.environ.get("THRESHER_CONFIG") or DEFAULT_FILE)
+    if not path.is_file() and (file is not None or "THRESHER_CONFIG" in os.environ):
+        raise ConfigurationError(f"configuration file {path} does not exist")
+
+    class _Settings(Settings):
+        model_config = SettingsConfigDict(toml_file=path)
+
+    try:
+        return _Settings()
+    except ValidationError as error:
+        raise ConfigurationError(f"configuration: {as_user_error(error)}") from None
+    except ValueError as error:
+        raise ConfigurationError(f"configuration: {error}") from None
+
+
+def require(value: str, key: str) -> str:
+    """`value`, or a ConfigurationError that says which variable sets it."""
+    if not value:
+        variable = "THRESHER_" + key.upper().replace(".", "_")
+        raise ConfigurationError(f"'{key}' is not set: set {variable} or put it in {DEFAULT_FILE}")
+    return value

@@ -1,0 +1,1 @@
+"""Ready-to-post payloads with the variables each needs; `README.md` lists them."""
