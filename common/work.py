@@ -1,0 +1,41 @@
+"""What a worker gives to the code that carries out a job, and what that code gives back. The loop around it is `common.worker`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from common.config import Settings
+from common.errors import ThresherError
+from common.messages import DatasetReport, SceneJob, StoredFile, TileJob
+
+ProgressCallback = Callable[[str, float], None]
+"""(step, done 0..1): may be called as often as one likes, from any thread; it never blocks."""
+
+
+@dataclass(frozen=True)
+class JobContext:
+    """The surroundings of one job. Cancelling the task that runs the job must end it and whatever it started."""
+
+    settings: Settings
+    workdir: Path
+    """Empty folder of this job alone, removed afterwards; never the process-wide working directory."""
+    progress: ProgressCallback
+
+
+@dataclass(frozen=True)
+class WorkReport:
+    """What a job left behind. With `error` it failed; what graphs keep on failure is still listed."""
+
+    files: list[StoredFile] = field(default_factory=list)
+    """Stored under a key of this job."""
+    datasets: list[DatasetReport] = field(default_factory=list)
+    deletions: list[str] = field(default_factory=list)
+    error: ThresherError | None = None
+
+
+JobType = TypeVar("JobType", SceneJob, TileJob, contravariant=True)
+Handler = Callable[[JobType, JobContext], Awaitable[WorkReport]]
+"""Carries out a job; may raise a ThresherError instead of reporting one."""

@@ -1,0 +1,19 @@
+"""Fixtures every suite shares."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real test data (`THRESHER_TEST_DATA`, default `../shared/data` beside the repository)."""
+    folder = Path(os.environ.get("THRESHER_TEST_DATA") or REPOSITORY.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"real test data is not at {folder} (set THRESHER_TEST_DATA)")
+    return folder
