@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
+from uuid import UUID
 
 from common.config import Settings
 from common.errors import ThresherError
@@ -22,6 +23,8 @@ class JobContext:
     settings: Settings
     workdir: Path
     """Empty folder of this job alone, removed afterwards; never the process-wide working directory."""
+    run: UUID
+    """Of this execution alone. Indexed layers are stored under it: one that comes late can overwrite nothing."""
     progress: ProgressCallback
 
 
@@ -30,7 +33,7 @@ class WorkReport:
     """What a job left behind. With `error` it failed; what graphs keep on failure is still listed."""
 
     files: list[StoredFile] = field(default_factory=list)
-    """Stored under a key of this job."""
+    """Stored under a key of this run."""
     datasets: list[DatasetReport] = field(default_factory=list)
     deletions: list[str] = field(default_factory=list)
     error: ThresherError | None = None

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["fixtures_servers", "fixtures_s3", "fixtures_services"]
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

@@ -1,0 +1,45 @@
+"""The aiohttp application: routes, errors, who may come in."""
+
+from __future__ import annotations
+
+import hmac
+import json
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from catalogue.http.endpoints import ENDPOINTS
+from catalogue.http.openapi import describe
+from catalogue.http.problems import problems
+from catalogue.http.services import SERVICES, Services
+
+DESCRIPTION = "/openapi.json"
+
+
+def create_app(around: Services) -> web.Application:
+    """The application; it owns nothing of `around`."""
+    app = web.Application(middlewares=[problems, _guard], client_max_size=around.settings.limits.body_bytes)
+    app[SERVICES] = around
+    for endpoint in ENDPOINTS:
+        app.router.add_route(endpoint.method, endpoint.path, endpoint.handler)
+    document = json.dumps(describe())
+
+    async def openapi(_: web.Request) -> web.Response:
+        return web.Response(text=document, content_type="application/json")
+
+    app.router.add_get(DESCRIPTION, openapi)
+    return app
+
+
+_OPEN = {endpoint.path for endpoint in ENDPOINTS if endpoint.open} | {DESCRIPTION}
+
+
+@web.middleware
+async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Everything but health asks for the token, where one is configured."""
+    token = request.app[SERVICES].settings.server.token
+    if token is not None and request.path not in _OPEN:
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), token.get_secret_value().encode()):
+            raise web.HTTPUnauthorized(headers={"WWW-Authenticate": "Bearer"})
+    return await handler(request)

@@ -1,0 +1,150 @@
+"""The OpenAPI 3.1 description of the service, made from the table of endpoints."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import version
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
+
+from catalogue.http.endpoints import ENDPOINTS, Answer, Content, Endpoint, ListOf, Schema
+from catalogue.http.problems import MEDIA_TYPE
+from catalogue.workflow.status import Status
+
+_COUNT: Schema = {"type": "integer", "minimum": 0, "maximum": 999_999_999}
+
+PARAMETERS: dict[str, tuple[str, Schema]] = {
+    "aoi": ("Name of an AOI", {"type": "string", "pattern": "^[A-Za-z0-9_:-]{1,128}$"}),
+    "status": ("State of scenes or tiles", {"type": "string", "enum": [status.value for status in Status]}),
+    "scene": ("Number of a scene", {"type": "integer", "minimum": 0, "maximum": 10**15}),
+    "tile": ("Number of a tile", {"type": "integer", "minimum": 0, "maximum": 10**15}),
+    "name": ("Name", {"type": "string"}),
+    "id": ("Id", {"type": "string", "format": "uuid"}),
+    "record": ("Id of a record", {"type": "string", "format": "uuid"}),
+    "variable": ("Name of a variable", {"type": "string"}),
+    "instance": ("Name of an instance", {"type": "string"}),
+    "page": ("Page, from 0", _COUNT),
+    "limit": ("Entries of a page", _COUNT),
+}
+
+
+def describe() -> dict[str, Any]:
+    """The OpenAPI document."""
+    models = _models()
+    names, definitions = models_json_schema(
+        [(model, mode) for model, mode in models.items()], by_alias=True, ref_template="#/components/schemas/{model}"
+    )
+    references: dict[type[BaseModel], Any] = {model: names[(model, mode)] for model, mode in models.items()}
+    paths: dict[str, Any] = {}
+    for endpoint in ENDPOINTS:
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, references)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Thresher catalogue",
+            "version": version("thresher"),
+            "description": "Ingest areas of interest into a data cube, and see how far it is.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": {**definitions.get("$defs", {}), "Problem": _PROBLEM},
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{"bearer": []}, {}],
+    }
+
+
+_PROBLEM: Schema = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "field": {"type": "string"},
+    },
+}
+
+
+def _models() -> dict[type[BaseModel], JsonSchemaMode]:
+    """Every model of the table: those of bodies as they are read, those of answers as they are written."""
+    found: dict[type[BaseModel], JsonSchemaMode] = {}
+
+    def visit(content: object, mode: JsonSchemaMode) -> None:
+        if isinstance(content, ListOf):
+            found.setdefault(content.model, mode)
+        elif isinstance(content, dict):
+            for value in content.values():
+                visit(value, mode)
+        elif isinstance(content, list):
+            for value in content:
+                visit(value, mode)
+        elif isinstance(content, type) and issubclass(content, BaseModel):
+            found.setdefault(content, mode)
+
+    for endpoint in ENDPOINTS:
+        visit(endpoint.body, "validation")
+        for answer in endpoint.answers.values():
+            visit(answer.content, "serialization")
+    return found
+
+
+def _operation(endpoint: Endpoint, references: dict[type[BaseModel], Any]) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": f"{endpoint.method.lower()}{re.sub(r'[^a-z]+', '_', endpoint.path).rstrip('_') or '_root'}",
+        "summary": endpoint.summary,
+        "responses": {
+            **{str(status): _answer(status, answer, references) for status, answer in endpoint.answers.items()},
+            "default": {"description": "A problem", "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}},
+        },
+    }
+    in_path = [{"name": name, "in": "path", "required": True, **_described(name)} for name in re.findall(r"{(\w+)}", endpoint.path)]
+    in_query = [{"name": name, "in": "query", "required": False, **_described(name)} for name in endpoint.query]
+    if in_path or in_query:
+        operation["parameters"] = [*in_path, *in_query]
+    if endpoint.body and endpoint.method == "GET":
+        # A body on GET is outside of the specification; curl sends it all the same, and the query does too.
+        properties = next(iter(endpoint.body.values()))
+        assert isinstance(properties, dict)
+        operation.setdefault("parameters", []).extend(
+            {"name": name, "in": "query", "required": name in properties["required"], "schema": schema}
+            for name, schema in properties["properties"].items()
+        )
+    elif endpoint.body:
+        content = {media: {"schema": _schema(value, references)} for media, value in endpoint.body.items()}
+        operation["requestBody"] = {"required": True, "content": content}
+    if endpoint.open:
+        operation["security"] = [{}]
+    return operation
+
+
+def _answer(status: int, answer: Answer, references: dict[type[BaseModel], Any]) -> dict[str, Any]:
+    document: dict[str, Any] = {"description": answer.description}
+    if answer.content:
+        document["content"] = {media: {"schema": _schema(value, references)} for media, value in answer.content.items()}
+    elif status >= 400:
+        document["content"] = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return document
+
+
+def _schema(content: Content | object, references: dict[type[BaseModel], Any]) -> Any:
+    if isinstance(content, ListOf):
+        items = {"type": "array", "items": references[content.model]}
+        if not content.key:
+            return items
+        return {"type": "object", "required": [content.key, "next"], "properties": {content.key: items, "next": {"type": "boolean"}}}
+    if isinstance(content, dict):
+        return {key: _schema(value, references) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_schema(value, references) for value in content]
+    if isinstance(content, type) and issubclass(content, BaseModel):
+        return references[content]
+    return content
+
+
+def _described(name: str) -> dict[str, Any]:
+    description, schema = PARAMETERS[name]
+    return {"description": description, "schema": schema}

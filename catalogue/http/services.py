@@ -1,0 +1,32 @@
+"""What the handlers work with, kept in the application."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aiohttp import web
+from nats.aio.client import Client
+
+from catalogue.database import Pool
+from catalogue.external.base import ExternalCatalogue
+from catalogue.graphs import GraphShelf
+from common.config import Settings
+
+
+@dataclass(frozen=True)
+class Services:
+    settings: Settings
+    pool: Pool
+    client: Client
+    catalogues: list[ExternalCatalogue]
+
+    def shelf(self) -> GraphShelf:
+        """A new one for each request: a graph may be edited at any time."""
+        return GraphShelf(self.settings.graphs.folders, self.settings.worker.capabilities)
+
+
+SERVICES: web.AppKey[Services] = web.AppKey("services", Services)
+
+
+def services(request: web.Request) -> Services:
+    return request.app[SERVICES]

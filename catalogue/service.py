@@ -1,0 +1,104 @@
+"""The catalogue as a running service: everything it is made of, started in order and stopped in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+from collections.abc import AsyncIterator, Callable
+
+from aiohttp import web
+
+from catalogue.database import open_pool
+from catalogue.external.registry import configured_catalogues
+from catalogue.http.app import create_app
+from catalogue.http.services import Services
+from catalogue.workflow.deletions import Sweeper
+from catalogue.workflow.dispatcher import Dispatcher
+from catalogue.workflow.results import ResultConsumer
+from common.config import Settings, require
+from common.errors import ConfigurationError, StorageError
+from common.messages import JobKind
+from common.messaging import connect, declare
+from common.storage import Storage, is_below, open_storage
+from common.worker import default_queues
+
+log = logging.getLogger(__name__)
+
+
+@contextlib.asynccontextmanager
+async def running_catalogue(settings: Settings) -> AsyncIterator[str]:
+    """The running service; yields its URL. Raises ConfigurationError where it cannot start."""
+    _check_guarded(settings)
+    storage_of = _storages(settings)
+    catalogues = configured_catalogues(settings)
+    async with contextlib.AsyncExitStack() as stack:
+        pool = await open_pool(require(settings.database.url, "database.url"), size=settings.database.pool_size)
+        stack.push_async_callback(pool.close)
+        client = await connect(settings.nats, "catalogue")
+        stack.push_async_callback(client.close)
+        queues = default_queues(list(JobKind), settings.worker.capabilities)
+        await declare(client.jetstream(), settings.nats, settings.worker, queues)
+        tasks = [
+            asyncio.create_task(_for_ever(part.run, name))
+            for name, part in (
+                ("dispatcher", Dispatcher(pool, client, settings, queues)),
+                ("results", ResultConsumer(pool, client)),
+                ("deletions", Sweeper(pool, storage_of)),
+            )
+        ]
+        stack.push_async_callback(_cancel, tasks)
+        runner = web.AppRunner(create_app(Services(settings, pool, client, catalogues)), access_log=None, shutdown_timeout=5)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        site = web.TCPSite(runner, settings.server.host, settings.server.port)
+        try:
+            await site.start()
+        except OSError as error:
+            raise ConfigurationError(f"server.port: cannot listen on {settings.server.host}:{settings.server.port}: {error}") from None
+        host, port = runner.addresses[0][:2]
+        yield f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+async def _for_ever(run: Callable[[], object], name: str) -> None:
+    """Keep a part running: an error nobody expected is logged, and it starts again."""
+    while True:
+        try:
+            await run()  # type: ignore[misc]
+        except Exception:
+            log.exception("the %s met an error nobody expected and starts again", name)
+            await asyncio.sleep(1)
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _storages(settings: Settings) -> Callable[[str], Storage]:
+    """From the URI of a file to the storage it lies in; only configured places may be touched."""
+    roots = [require(settings.storage, "storage"), *settings.limits.allowed_storage]
+    opened = [(root, open_storage(root, settings)) for root in roots]
+
+    def storage_of(uri: str) -> Storage:
+        for root, storage in opened:
+            if is_below(uri, root):
+                return storage
+        raise StorageError(f"{uri} lies in no storage of this deployment")
+
+    return storage_of
+
+
+def _check_guarded(settings: Settings) -> None:
+    if settings.server.token is not None or settings.server.host == "localhost":
+        return
+    try:
+        loopback = ipaddress.ip_address(settings.server.host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise ConfigurationError(
+            f"server.token: without a token the service listens on loopback only, not on {settings.server.host}: set THRESHER_SERVER_TOKEN"
+        )

@@ -1,0 +1,109 @@
+"""What a person changes by hand: retry, fail, force a status, delete an AOI. A result that comes after it is late."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from catalogue.database import Connection
+from catalogue.workflow.jobs import create_jobs, supersede
+from catalogue.workflow.status import Status
+from catalogue.workflow.transitions import Change, change_scenes, change_tiles, lock_items
+from catalogue.workflow.views import find_aoi
+from common.errors import ForbiddenTransitionError, NotFoundError
+from common.messages import JobKind
+
+_ALLOWED = {
+    Status.PENDING: {Status.RETRY},
+    Status.FAILED: {Status.PENDING, Status.RETRY},
+}
+"""Without force: the states an item may be retried or failed from."""
+
+
+@dataclass(frozen=True)
+class Retried:
+    scenes: int
+    tiles: int
+
+
+async def set_status(connection: Connection, kind: JobKind, item: int, status: Status, *, force: bool = False) -> None:
+    """Bring a scene or tile to `status`. Raises NotFoundError, ForbiddenTransitionError."""
+    async with connection.transaction():
+        await lock_items(connection, *(([item], []) if kind is JobKind.SCENE else ([], [item])))
+        row = await connection.fetchrow(_ITEM[kind], item)
+        if row is None:
+            raise NotFoundError(f"there is no {kind} {item}", field=kind.value)
+        current = Status(row["status"])
+        if not force and current not in _ALLOWED.get(status, set()):
+            raise ForbiddenTransitionError(f"a {kind} that is {current} cannot become {status}")
+        if status is Status.PENDING and row["waits"]:
+            raise ForbiddenTransitionError(f"the {kind} waits for its scene or the tile before it")
+        await supersede(connection, kind, [item], f"set to {status} by hand")
+        message = "" if status in (Status.PENDING, Status.DONE, Status.NEW) else row["message"]
+        change = change_scenes if kind is JobKind.SCENE else change_tiles
+        await change(connection, [Change(item, status, row["retries_left"], message)])
+        if status is Status.PENDING:
+            await create_jobs(connection, kind, [item])
+
+
+async def retry_aoi(connection: Connection, name: str, *, force: bool = False) -> Retried:
+    """Retry all that is RETRY; with `force` also what is PENDING or FAILED and waits for nothing. Raises NotFoundError."""
+    async with connection.transaction():
+        aoi_id = await find_aoi(connection, name)
+        states = [Status.RETRY, Status.PENDING, Status.FAILED] if force else [Status.RETRY]
+        scenes = await _ids(connection, "SELECT id FROM scene WHERE aoi_id = $1 AND status = ANY($2::item_status[])", aoi_id, states)
+        tiles = await _ids(
+            connection,
+            """SELECT t.id FROM tile t JOIN scene s ON s.id = t.scene_id LEFT JOIN tile p ON p.id = t.previous_id
+               WHERE t.aoi_id = $1 AND t.status = ANY($2::item_status[]) AND s.status = 'DONE'
+                 AND (p.id IS NULL OR p.status = 'DONE')""",
+            aoi_id,
+            states,
+        )
+        await lock_items(connection, scenes, tiles)
+        # Read again under the locks: what a result has changed meanwhile is left alone.
+        scenes = await _ids(connection, "SELECT id FROM scene WHERE id = ANY($1) AND status = ANY($2::item_status[])", scenes, states)
+        tiles = await _ids(connection, "SELECT id FROM tile WHERE id = ANY($1) AND status = ANY($2::item_status[])", tiles, states)
+        for kind, items in ((JobKind.SCENE, scenes), (JobKind.TILE, tiles)):
+            await supersede(connection, kind, items, "retried by hand")
+            await connection.execute(_RETRY[kind], items)
+            await create_jobs(connection, kind, items)
+        # The tiles a failed scene took with it wait for it again.
+        await connection.execute("UPDATE tile SET status = 'NEW', message = '' WHERE scene_id = ANY($1) AND status = 'FAILED'", scenes)
+    return Retried(len(scenes), len(tiles))
+
+
+async def create_aoi(connection: Connection, name: str) -> bool:
+    """Whether it is new."""
+    return bool(await connection.fetchval("INSERT INTO aoi (name) VALUES ($1) ON CONFLICT (name) DO NOTHING RETURNING true", name))
+
+
+async def delete_aoi(connection: Connection, name: str) -> None:
+    """Remove the AOI with its scenes, tiles and jobs; layers, datasets and records stay. Raises NotFoundError."""
+    async with connection.transaction():
+        aoi_id = await connection.fetchval("SELECT id FROM aoi WHERE name = $1 FOR UPDATE", name)
+        if aoi_id is None:
+            raise NotFoundError(f"there is no AOI '{name[:100]}'", field="aoi")
+        # In the order of locks, so that it never meets a result in a circle.
+        await connection.execute("SELECT FROM scene WHERE aoi_id = $1 ORDER BY id FOR UPDATE", aoi_id)
+        await connection.execute("SELECT FROM tile WHERE aoi_id = $1 ORDER BY id FOR UPDATE", aoi_id)
+        await connection.execute("DELETE FROM job USING tile t WHERE job.tile_id = t.id AND t.aoi_id = $1", aoi_id)
+        await connection.execute("DELETE FROM job USING scene s WHERE job.scene_id = s.id AND s.aoi_id = $1", aoi_id)
+        await connection.execute("DELETE FROM tile WHERE aoi_id = $1", aoi_id)
+        await connection.execute("DELETE FROM scene WHERE aoi_id = $1", aoi_id)
+        await connection.execute("DELETE FROM aoi WHERE id = $1", aoi_id)
+
+
+_RETRY = {
+    JobKind.SCENE: "UPDATE scene SET status = 'PENDING', message = '' WHERE id = ANY($1)",
+    JobKind.TILE: "UPDATE tile SET status = 'PENDING', message = '' WHERE id = ANY($1)",
+}
+
+_ITEM = {
+    JobKind.SCENE: "SELECT status, retries_left, message, false AS waits FROM scene WHERE id = $1",
+    JobKind.TILE: """SELECT t.status, t.retries_left, t.message, s.status <> 'DONE' OR coalesce(p.status <> 'DONE', false) AS waits
+                     FROM tile t JOIN scene s ON s.id = t.scene_id LEFT JOIN tile p ON p.id = t.previous_id WHERE t.id = $1""",
+}
+
+
+async def _ids(connection: Connection, query: str, *arguments: object) -> list[int]:
+    return sorted(row["id"] for row in await connection.fetch(query, *arguments))

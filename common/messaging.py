@@ -1,0 +1,149 @@
+"""The broker: streams, subjects and consumers, and how to connect. Which job goes when is the catalogue's business.
+
+Streams: `JOBS` and `RESULTS` are work queues, `DEAD` keeps what could not be read. Subjects of jobs: `jobs.{kind}.{capability}.{lane}`.
+Progress is core NATS: for display, it may be lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import nats.errors
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+from nats.js.errors import NotFoundError
+
+from common.config import NatsSettings, WorkerSettings, require
+from common.errors import ConfigurationError
+from common.messages import JobKind
+
+log = logging.getLogger(__name__)
+
+JOBS = "JOBS"
+RESULTS = "RESULTS"
+DEAD = "DEAD"
+RESULTS_CONSUMER = "catalogue"
+PROGRESS = "progress"
+
+URGENT_PRIORITY = 10
+"""A job of this priority or more takes the urgent lane, which workers empty first."""
+
+_DUPLICATE_WINDOW_S = 120.0
+_DEAD_AGE_S = 30 * 86400.0
+
+
+class Lane(StrEnum):
+    URGENT = "urgent"
+    NORMAL = "normal"
+
+
+@dataclass(frozen=True)
+class JobQueue:
+    """Jobs of one kind that need one capability, in one lane: a subject and the consumer of it."""
+
+    kind: JobKind
+    capability: str
+    lane: Lane
+
+    @property
+    def subject(self) -> str:
+        return f"jobs.{self.kind}.{self.capability}.{self.lane}"
+
+    @property
+    def consumer(self) -> str:
+        return f"{self.kind}-{self.capability}-{self.lane}"
+
+
+def lane_of(priority: int) -> Lane:
+    return Lane.URGENT if priority >= URGENT_PRIORITY else Lane.NORMAL
+
+
+def result_subject(kind: JobKind) -> str:
+    return f"results.{kind}"
+
+
+def progress_subject(aoi: str) -> str:
+    """AOI names hold no dot, star or space, so that they are tokens of a subject as they are."""
+    return f"{PROGRESS}.{aoi}"
+
+
+async def connect(settings: NatsSettings, name: str, *, wait_s: float = 30.0) -> Client:
+    """A connection that reconnects for ever; waits for a broker that is still starting. Raises ConfigurationError."""
+    servers = [server.strip() for server in require(settings.url, "nats.url").split(",")]
+
+    async def on_error(error: Exception) -> None:
+        log.debug("broker: %s", error or type(error).__name__)
+
+    async def on_disconnect() -> None:
+        if not client.is_closed:
+            log.warning("broker: disconnected, trying again")
+
+    async def on_reconnect() -> None:
+        log.info("broker: connected again")
+
+    client = Client()
+    try:
+        async with asyncio.timeout(wait_s):
+            await client.connect(
+                servers,
+                name=name,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=0.2,
+                connect_timeout=5,
+                ping_interval=10,
+                max_outstanding_pings=2,
+                error_cb=on_error,
+                disconnected_cb=on_disconnect,
+                reconnected_cb=on_reconnect,
+            )
+    except (nats.errors.Error, TimeoutError, OSError, ssl.SSLError, ValueError) as error:
+        raise ConfigurationError(f"nats.url: no broker answers there: {error or type(error).__name__}") from None
+    return client
+
+
+async def declare(js: JetStreamContext, settings: NatsSettings, worker: WorkerSettings, queues: Sequence[JobQueue]) -> None:
+    """Create or update the streams and consumers. Only the catalogue does this; workers bind to what is there."""
+    for config in _streams(settings):
+        try:
+            await js.stream_info(config.name or "")
+            await js.update_stream(config)
+        except NotFoundError:
+            await js.add_stream(config)
+    for queue in queues:
+        await js.add_consumer(
+            JOBS,
+            ConsumerConfig(
+                durable_name=queue.consumer,
+                filter_subject=queue.subject,
+                ack_policy=AckPolicy.EXPLICIT,
+                ack_wait=worker.ack_wait_s,
+                max_deliver=-1,
+                max_ack_pending=-1,
+            ),
+        )
+    await js.add_consumer(
+        RESULTS,
+        ConsumerConfig(durable_name=RESULTS_CONSUMER, ack_policy=AckPolicy.EXPLICIT, ack_wait=30, max_deliver=-1, max_ack_pending=-1),
+    )
+
+
+def _streams(settings: NatsSettings) -> list[StreamConfig]:
+    return [
+        StreamConfig(
+            name=name,
+            subjects=[f"{name.lower()}.>"],
+            retention=RetentionPolicy.LIMITS if name == DEAD else RetentionPolicy.WORK_QUEUE,
+            max_age=_DEAD_AGE_S if name == DEAD else None,
+            discard=DiscardPolicy.NEW,
+            storage=StorageType.FILE,
+            num_replicas=settings.replicas,
+            duplicate_window=_DUPLICATE_WINDOW_S,
+        )
+        for name in (JOBS, RESULTS, DEAD)
+    ]
