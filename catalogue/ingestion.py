@@ -10,9 +10,11 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TypeVar
 from uuid import UUID
 
 import shapely
+from pydantic import BaseModel
 from shapely.geometry.base import BaseGeometry
 
 from catalogue.cube.records import LINK_TAGS, RecordSpec, reuse_or_create
@@ -27,6 +29,8 @@ from common.features import SceneFeature, TileFeature, TileLink
 from common.messages import JobKind
 from common.payload import Payload
 from common.urls import check_url
+
+Value = TypeVar("Value")
 
 _SOURCE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,254}")
 _MARGIN = 0.01
@@ -229,6 +233,8 @@ async def _insert_scenes(
         scene.data.model_copy(
             update={
                 "graph_name": scene.data.graph_name or payload.scene_graph_name,
+                "graph_config": _given(scene.data, "graph_config", payload.graph_config),
+                "is_retriable": _given(scene.data, "is_retriable", payload.is_retriable),
                 "storage_uri": scene.data.storage_uri or payload.storage_uri,
                 "record_id": str(record),
                 "instances_id": instances,
@@ -289,7 +295,7 @@ async def _insert_tiles(
         [tile.data.swath_id or (place.swath_id if place else "") for (_, _, tile), place in zip(tiles, places, strict=True)],
         [tile.data.tile_nr or (place.tile_nr if place else 0) for (_, _, tile), place in zip(tiles, places, strict=True)],
         graphs,
-        [tile.data.is_retriable or payload.is_retriable for _, _, tile in tiles],
+        [_given(tile.data, "is_retriable", payload.is_retriable) for _, _, tile in tiles],
         [tile.anx_time for _, _, tile in tiles],
         [shapely.to_wkb(tile.footprint()) for _, _, tile in tiles],
         [bounding_box(tile.footprint()) for _, _, tile in tiles],
@@ -309,6 +315,12 @@ async def _insert_tiles(
         [target(links.previous[key]) for key in linked],
         [target(links.reference[key]) for key in linked],
     )
+
+
+def _given(model: BaseModel, name: str, default: Value) -> Value:
+    """What a reviewed scene or tile says for itself, else what the payload says."""
+    value: Value = getattr(model, name) if name in model.model_fields_set else default
+    return value
 
 
 def _clip(area: BaseGeometry, footprint: BaseGeometry) -> bytes:

@@ -1,0 +1,85 @@
+"""Real servers for tests: PostgreSQL and NATS with JetStream, started once a session on free ports of loopback, gone afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import nats
+import pytest
+
+from thresher.embedded.nats import NatsServer
+from thresher.embedded.postgres import PostgresServer
+from thresher.embedded.process import running
+
+_numbers = itertools.count(1)
+_UNSAFE_BUT_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
+
+
+@pytest.fixture(scope="session")
+def server_folder() -> Iterator[Path]:
+    """A folder every user can enter: pytest's own is closed to the user PostgreSQL runs as when the tests run as root."""
+    folder = Path(tempfile.mkdtemp(prefix="thresher-test-"))
+    folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(server_folder: Path) -> Iterator[PostgresServer]:
+    """A running PostgreSQL; `url` is its database `thresher`."""
+    server = PostgresServer(server_folder, settings=_UNSAFE_BUT_FAST, shelters=[server_folder])
+    with running(server, server_folder / "postgres.log"):
+        yield server
+
+
+@pytest.fixture
+def database_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """URL of an empty database of this test alone."""
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    _execute(postgres_server.url, f"CREATE DATABASE {name} TEMPLATE template0 STRATEGY wal_log")
+    yield postgres_server.url_of(name)
+    _execute(postgres_server.url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def nats_url(server_folder: Path) -> Iterator[str]:
+    """URL of a running NATS server with JetStream. Its streams outlive a test: for a server without any take `clean_nats_url`."""
+    server = NatsServer(server_folder)
+    with running(server, server_folder / "nats.log"):
+        yield server.url
+
+
+@pytest.fixture
+async def clean_nats_url(nats_url: str) -> str:
+    """The same server, all streams of earlier tests deleted."""
+    client = await nats.connect(nats_url)
+    try:
+        stream = client.jetstream()
+        for info in await stream.streams_info():
+            await stream.delete_stream(info.config.name)
+    finally:
+        await client.close()
+    return nats_url
+
+
+def _execute(url: str, statement: str) -> None:
+    async def execute() -> None:
+        connection = await asyncpg.connect(url)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    # A loop of its own, without becoming the thread's current one: tests have theirs.
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(execute())
+    finally:
+        loop.close()
