@@ -77,6 +77,13 @@ class ProviderSettings(Section):
     """Tried from high to low."""
     timeout_s: float = Field(120.0, gt=0)
     """Without a byte arriving."""
+    endpoint_url: str = ""
+    """Server of `s3://` links; empty: that of the storage."""
+    region: str = ""
+    anonymous: bool = False
+    """Read `s3://` links without keys, as open buckets allow."""
+    parallel: int = Field(4, ge=1, le=64)
+    """Files of one product fetched at once."""
 
 
 class GraphSettings(Section):
