@@ -1,0 +1,49 @@
+# `make demo` and `make test` set up everything they need: Python 3.11 or later with pip, and a package index.
+# A virtual environment is made in .venv; VENV and PYTHON choose others.
+
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(if $(shell $(name) -c "import sys; print(sys.version_info >= (3, 11) or '')" 2>/dev/null),$(name))))
+VENV ?= .venv
+BIN = $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test lint types check wheel clean help
+
+help: ## This list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(VENV)/.runtime ## Ingest a simulated region of Sentinel-2 scenes and look at the layers
+	$(BIN)/thresher demo
+
+test: $(VENV)/.test ## Every test that is not a benchmark
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.lint ## Style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.lint ## Static types
+	$(BIN)/mypy
+
+check: lint types test ## All of it
+
+wheel: $(VENV)/.lint ## A wheel in dist/
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean: ## Remove the virtual environment and everything made
+	rm -rf $(VENV) dist build .thresher .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed (set PYTHON=/path/to/python)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: $(BIN)/python pyproject.toml constraints.txt
+	$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.test: $(BIN)/python pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[test]'
+	@touch $@ $(VENV)/.runtime
+
+$(VENV)/.lint: $(BIN)/python pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[test,lint]'
+	@touch $@ $(VENV)/.test $(VENV)/.runtime
