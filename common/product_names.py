@@ -28,6 +28,7 @@ _SPELLINGS = {
     "sentinel2": Constellation.SENTINEL2,
     "sentinel-2": Constellation.SENTINEL2,
     "landsat89": Constellation.LANDSAT,
+    "landsat": Constellation.LANDSAT,
     "phr": Constellation.PHR,
     "pleiades": Constellation.PHR,
     "spot": Constellation.SPOT,

@@ -1,0 +1,208 @@
+"""Storage in a bucket of S3, or of a server that speaks its protocol."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, cast
+
+from boto3.s3.transfer import TransferConfig
+from boto3.session import Session
+from botocore import UNSIGNED
+from botocore import exceptions as botocore_errors
+from botocore.config import Config
+from s3transfer.exceptions import RetriesExceededError
+
+from common.config import S3Settings
+from common.errors import MissingFileError, StorageError, TemporaryError
+from common.messages import StoredFile
+from common.storage.base import checked_key, key_below
+from common.storage.directory import disk_errors, part_of
+from common.threads import Stop, in_thread
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+MULTIPART_BYTES = 16 * 2**20
+"""Files from this size on are sent in parts."""
+
+_PART_BYTES = 8 * 2**20
+_MAX_PARTS = 9_000
+_CONCURRENCY = 4
+_NETWORK = (botocore_errors.ConnectionError, botocore_errors.HTTPClientError, botocore_errors.IncompleteReadError, RetriesExceededError)
+_BUSY = {
+    "SlowDown",
+    "ServiceUnavailable",
+    "InternalError",
+    "RequestTimeout",
+    "Throttling",
+    "ThrottlingException",
+    "500",
+    "502",
+    "503",
+    "504",
+}
+_REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "401", "403"}
+_MISSING = {"NoSuchKey", "404", "NotFound"}
+
+
+class S3Storage:
+    """Files below a prefix of a bucket. A single put and the completion of a multipart upload are atomic in S3."""
+
+    def __init__(self, bucket: str, prefix: str, client: S3Client) -> None:
+        self.root = f"s3://{bucket}/{prefix}" if prefix else f"s3://{bucket}"
+        self._bucket = bucket
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._client = client
+
+    def uri(self, key: str) -> str:
+        return f"{self.root}/{checked_key(key)}"
+
+    async def put(self, source: Path, key: str) -> StoredFile:
+        uri = self.uri(key)
+        return await in_thread(lambda stop: self._put(source, self._prefix + key, uri, stop))
+
+    async def get(self, key: str, target: Path) -> None:
+        uri = self.uri(key)
+        await in_thread(lambda stop: download_object(self._client, self._bucket, self._prefix + key, target, stop, uri=uri))
+
+    async def delete(self, uri: str) -> None:
+        key = self._prefix + key_below(self.root, uri)
+        await in_thread(lambda _: self._delete(key, uri))
+
+    async def exists(self, key: str) -> bool:
+        uri = self.uri(key)
+        return await in_thread(lambda _: self._exists(self._prefix + key, uri))
+
+    def _put(self, source: Path, key: str, uri: str, stop: Stop) -> StoredFile:
+        if not source.is_file():
+            raise MissingFileError(str(source))
+        size = source.stat().st_size
+        config = TransferConfig(
+            multipart_threshold=MULTIPART_BYTES, multipart_chunksize=max(_PART_BYTES, size // _MAX_PARTS), max_concurrency=_CONCURRENCY
+        )
+        with disk_errors(f"{source} cannot be read"), _s3_errors(self._client, self._bucket, uri), source.open("rb") as file:
+            reader = _HashingReader(file, stop)
+            self._client.upload_fileobj(cast("IO[bytes]", reader), self._bucket, key, Config=config)
+        return StoredFile(uri=uri, size=reader.size, sha256=reader.digest.hexdigest())
+
+    def _delete(self, key: str, uri: str) -> None:
+        with _s3_errors(self._client, self._bucket, uri):
+            self._client.delete_object(Bucket=self._bucket, Key=key)
+
+    def _exists(self, key: str, uri: str) -> bool:
+        try:
+            with _s3_errors(self._client, self._bucket, uri):
+                self._client.head_object(Bucket=self._bucket, Key=key)
+        except MissingFileError:
+            return False
+        return True
+
+
+def download_object(
+    client: S3Client, bucket: str, key: str, target: Path, stop: Stop, *, uri: str, progress: Callable[[int], None] | None = None
+) -> None:
+    """Write an object to the file `target`, whole or not at all; `progress` is told every number of bytes that came.
+
+    Raises MissingFileError.
+    """
+
+    def came(size: int) -> None:
+        stop.check()
+        if progress:
+            progress(size)
+
+    config = TransferConfig(multipart_threshold=MULTIPART_BYTES, multipart_chunksize=_PART_BYTES, max_concurrency=_CONCURRENCY)
+    with (
+        disk_errors(f"{uri} cannot be written to {target}"),
+        _s3_errors(client, bucket, uri),
+        part_of(target) as part,
+        part.open("wb") as file,
+    ):
+        client.download_fileobj(bucket, key, file, Config=config, Callback=came)
+
+
+@lru_cache(maxsize=16)
+def _client(endpoint_url: str, region: str, anonymous: bool) -> S3Client:
+    config = Config(
+        signature_version=UNSIGNED if anonymous else None,
+        connect_timeout=10,
+        read_timeout=60,
+        retries={"mode": "standard", "total_max_attempts": 5},
+        max_pool_connections=32,
+        # Servers other than Amazon's know neither the newer checksums nor bucket host names; the signed payload proves the content.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        s3={"payload_signing_enabled": True, "addressing_style": "path" if endpoint_url else "auto"},
+    )
+    return Session().client("s3", endpoint_url=endpoint_url or None, region_name=region or None, config=config)
+
+
+_making = threading.Lock()
+
+
+def client_for(settings: S3Settings, *, anonymous: bool = False) -> S3Client:
+    """The one client for an endpoint, safe to share between threads."""
+    with _making:
+        return _client(settings.endpoint_url, settings.region or ("us-east-1" if settings.endpoint_url else ""), anonymous)
+
+
+class _HashingReader:
+    """Reads a file once, in order, counting and hashing; not seekable, so that it is never read twice."""
+
+    def __init__(self, file: IO[bytes], stop: Stop) -> None:
+        self._file = file
+        self._stop = stop
+        self.size = 0
+        self.digest = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        self._stop.check()
+        block = self._file.read(size)
+        self.size += len(block)
+        self.digest.update(block)
+        return block
+
+
+@contextmanager
+def _s3_errors(client: S3Client, bucket: str, uri: str) -> Iterator[None]:
+    """Trouble of S3 as an error of ours that says what failed and where."""
+    try:
+        yield
+    except botocore_errors.ClientError as error:
+        raise _as_error(client, bucket, uri, error) from error
+    except (botocore_errors.NoCredentialsError, botocore_errors.PartialCredentialsError) as error:
+        raise StorageError(f"{uri}: there are no credentials for S3: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role") from error
+    except _NETWORK as error:
+        raise TemporaryError(f"{uri}: {client.meta.endpoint_url} does not answer: {error}") from error
+    except botocore_errors.BotoCoreError as error:
+        raise StorageError(f"{uri}: {error}") from error
+
+
+def _as_error(client: S3Client, bucket: str, uri: str, error: botocore_errors.ClientError) -> Exception:
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    where = client.meta.endpoint_url
+    if code == "NoSuchBucket" or (code in _MISSING and not _has_bucket(client, bucket)):
+        return StorageError(f"{uri}: the bucket '{bucket}' does not exist at {where}: create it or correct the storage URI")
+    if code in _MISSING:
+        return MissingFileError(uri)
+    if code in _BUSY:
+        return TemporaryError(f"{uri}: {where} is busy ({code})")
+    if code in _REFUSED:
+        return StorageError(f"{uri}: {where} refuses access ({code}): check the credentials and the policy of the bucket '{bucket}'")
+    return StorageError(f"{uri}: {where}: {error}")
+
+
+def _has_bucket(client: S3Client, bucket: str) -> bool:
+    """Whether it is there; so taken where that cannot be asked (the missing file is then the likelier story)."""
+    try:
+        client.head_bucket(Bucket=bucket)
+    except botocore_errors.ClientError as error:
+        return str(error.response.get("Error", {}).get("Code", "")) not in {"404", "NoSuchBucket", "NotFound"}
+    except botocore_errors.BotoCoreError:
+        return True
+    return True

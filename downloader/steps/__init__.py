@@ -1,0 +1,1 @@
+"""Steps of scene graphs that come with the program: one module each, started by the graph engine in a process of its own."""
