@@ -99,6 +99,31 @@ class S3Settings(Section):
     region: str = ""
 
 
+class AnnotationSettings(Section):
+    """Where the annotations of Sentinel-1 scenes are read, without the product."""
+
+    urls: list[str] = Field(default_factory=list)
+    """Patterns tried in this order: a SAFE folder or archive at an absolute path, `https://…` or `s3://…`, with `{SCENE}`, `{YEAR}`, …"""
+    nodes_url: str = ""
+    """Root of a Copernicus OData service that lists the files of a product, tried last: `https://download.dataspace.copernicus.eu/odata/v1`."""
+    nodes_token: SecretStr | None = None
+    """Access token of that service; sent to no other."""
+    nodes_token_file: Path | None = None
+    """A file that holds it, read anew for every scene: such tokens live for minutes."""
+    endpoint_url: str = ""
+    """Server of `s3://` patterns; empty: that of the storage."""
+    region: str = ""
+    anonymous: bool = False
+    """Read `s3://` patterns without keys, as open buckets allow."""
+    concurrency: int = Field(4, ge=1, le=64)
+    """Scenes read at once."""
+    cache: bool = True
+    """Keep what was fetched in the storage, so that it is fetched once."""
+    timeout_s: float = Field(60.0, gt=0)
+    """Without a byte arriving."""
+    retries: int = Field(4, ge=0)
+
+
 class LimitSettings(Section):
     allowed_urls: list[str] = Field(default_factory=lambda: ["https://", "s3://"])
     """Prefixes a download, item or annotation link may have. Loopback and private hosts must be named in full."""
@@ -123,7 +148,11 @@ class WorkerSettings(Section):
     grace_s: float = Field(25.0, ge=0)
     """On SIGTERM: time to finish before the rest is handed back."""
     http_port: int | None = Field(None, ge=0, le=65535)
-    """Health endpoint of a worker; none by default."""
+    """Health and metrics of a worker; none by default."""
+    min_scratch_mb: int = Field(512, ge=0)
+    """With less free disk for working files no new jobs are taken."""
+    min_memory_mb: int = Field(256, ge=0)
+    """With less free memory no new jobs are taken."""
 
 
 class LogSettings(Section):
@@ -143,6 +172,7 @@ class Settings(BaseSettings):
     server: ServerSettings = ServerSettings()
     catalogues: dict[str, CatalogueSettings] = Field(default_factory=dict)
     providers: dict[str, ProviderSettings] = Field(default_factory=dict)
+    annotations: AnnotationSettings = AnnotationSettings()
     graphs: GraphSettings = GraphSettings()
     s3: S3Settings = S3Settings()
     limits: LimitSettings = LimitSettings()

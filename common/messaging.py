@@ -7,11 +7,13 @@ Progress is core NATS: for display, it may be lost.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from uuid import UUID
 
 import nats.errors
 from nats.aio.client import Client
@@ -30,6 +32,8 @@ RESULTS = "RESULTS"
 DEAD = "DEAD"
 RESULTS_CONSUMER = "catalogue"
 PROGRESS = "progress"
+CANCEL = "cancel"
+"""Core NATS: the ids of jobs that are no longer wanted."""
 
 URGENT_PRIORITY = 10
 """A job of this priority or more takes the urgent lane, which workers empty first."""
@@ -94,7 +98,7 @@ async def connect(settings: NatsSettings, name: str, *, wait_s: float = 30.0) ->
                 servers,
                 name=name,
                 max_reconnect_attempts=-1,
-                reconnect_time_wait=0.2,
+                reconnect_time_wait=0.2,  # type: ignore[arg-type]  # fractions work
                 connect_timeout=5,
                 ping_interval=10,
                 max_outstanding_pings=2,
@@ -147,3 +151,13 @@ def _streams(settings: NatsSettings) -> list[StreamConfig]:
         )
         for name in (JOBS, RESULTS, DEAD)
     ]
+
+
+def encode_cancellation(jobs: Sequence[UUID]) -> bytes:
+    """The message on `CANCEL` that tells workers to stop these jobs."""
+    return json.dumps([str(job) for job in jobs]).encode()
+
+
+def decode_cancellation(data: bytes) -> list[UUID]:
+    """Raises ValueError."""
+    return [UUID(job) for job in json.loads(data)]

@@ -11,12 +11,10 @@ import logging
 import os
 import shutil
 import socket
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from uuid import UUID, uuid4
 
 import nats.errors
@@ -28,16 +26,20 @@ from pydantic import ValidationError
 
 from common.config import Settings
 from common.errors import ErrorKind, TemporaryError, ThresherError, kind_of
+from common.guards import refusal
 from common.log import log_context
 from common.messages import JobKind, JobProgress, JobResult, Outcome, SceneJob, TileJob
-from common.messaging import JOBS, JobQueue, Lane, progress_subject, result_subject
+from common.messaging import CANCEL, JOBS, JobQueue, Lane, decode_cancellation, progress_subject, result_subject
+from common.metrics import WorkerMetrics
 from common.pull import Pull
+from common.scratch import Scratch
 from common.work import Handler, JobContext, WorkReport
 
 log = logging.getLogger(__name__)
 
 _PUBLISH_S = 5.0
-_SCRATCH_PREFIX = "thresher-"
+_GUARD_S = 5.0
+"""How often a worker that refuses new work looks whether it can take some again."""
 _TAIL = 4000
 _MODELS: dict[JobKind, type[SceneJob] | type[TileJob]] = {JobKind.SCENE: SceneJob, JobKind.TILE: TileJob}
 
@@ -56,7 +58,12 @@ class Worker:
     """Set once the worker is bound to its queues."""
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _running: set[asyncio.Task[None]] = field(default_factory=set)
+    metrics: WorkerMetrics = field(default_factory=WorkerMetrics)
+    refusing: str = ""
+    """Why no new jobs are taken at the moment."""
     _slots: asyncio.Semaphore = field(init=False)
+    _work_of: dict[UUID, asyncio.Task[WorkReport]] = field(default_factory=dict)
+    _cancelled: set[UUID] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._slots = asyncio.Semaphore(self.concurrency)
@@ -69,6 +76,7 @@ class Worker:
         await asyncio.to_thread(scratch.sweep)
         js = self.client.jetstream(timeout=_PUBLISH_S)
         queues = [JobQueue(self.kind, capability, lane) for lane in Lane for capability in self.settings.worker.capabilities]
+        await self.client.subscribe(CANCEL, cb=self._on_cancel)
         pullers = [asyncio.create_task(self._pull(js, queue, scratch)) for queue in queues]
         stopping = asyncio.create_task(self._stopping.wait())
         try:
@@ -99,7 +107,7 @@ class Worker:
         await pull.open()
         try:
             while True:
-                await self._room()
+                await self._room(scratch)
                 free = self.concurrency - len(self._running)
                 try:
                     messages = await pull.receive(1 if queue.lane is Lane.URGENT else max(1, free))
@@ -114,14 +122,40 @@ class Worker:
             for message in await pull.close():
                 self._start(js, message, scratch)
 
-    async def _room(self) -> None:
-        while len(self._running) >= self.concurrency:
-            await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+    async def _room(self, scratch: Scratch) -> None:
+        """Wait until there is a free place, and disk and memory for what it will need."""
+        while True:
+            while len(self._running) >= self.concurrency:
+                await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+            reason = refusal(self.settings.worker, scratch.parent)
+            if bool(reason) != bool(self.refusing):
+                log.warning("%s", f"no new jobs are taken: {reason}" if reason else "new jobs are taken again")
+            self.refusing = reason
+            self.metrics.refusing.set(bool(reason))
+            if not reason:
+                return
+            await asyncio.sleep(_GUARD_S)
+
+    async def _on_cancel(self, message: Msg) -> None:
+        try:
+            jobs = decode_cancellation(message.data)
+        except ValueError as error:
+            log.warning("a cancellation cannot be read: %s", error)
+            return
+        for job in jobs:
+            if job in self._work_of:
+                self._cancelled.add(job)
+                self._work_of[job].cancel()
 
     def _start(self, js: JetStreamContext, message: Msg, scratch: Scratch) -> None:
         task = asyncio.create_task(self._take(js, message, scratch))
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        self.metrics.running.set(len(self._running))
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self.metrics.running.set(len(self._running))
 
     async def _bind(self, js: JetStreamContext, queue: JobQueue) -> None:
         """Wait until the catalogue has made the consumer."""
@@ -153,6 +187,11 @@ class Worker:
             outcome, report = await self._attempt(message, job, scene.aoi, scratch)
             if outcome is None:
                 return
+            if job.job in self._cancelled:
+                self._cancelled.discard(job.job)
+                log.info("cancelled")
+                await message.ack()
+                return
             failure = report.error
             result = JobResult(
                 job=job.job,
@@ -169,6 +208,7 @@ class Worker:
                 ended_at=datetime.now(UTC),
             )
             log.info("%s in %.1f s%s", outcome, (result.ended_at - started).total_seconds(), f": {failure}" if failure else "")
+            self.metrics.ended(job.graph_name, result)
             await self._report(js, message, result)
 
     async def _attempt(self, message: Msg, job: SceneJob | TileJob, aoi: str, scratch: Scratch) -> tuple[Outcome | None, WorkReport]:
@@ -179,7 +219,7 @@ class Worker:
             return Outcome.POISONED, WorkReport(error=ThresherError(reason))
         heart = asyncio.create_task(self._beat(message))
         run = uuid4()
-        work = asyncio.create_task(self._work(job, aoi, run, scratch))
+        work = self._work_of[job.job] = asyncio.create_task(self._work(job, aoi, run, scratch))
         try:
             await asyncio.wait([heart, work], return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
@@ -189,6 +229,7 @@ class Worker:
         except asyncio.CancelledError:
             return Outcome.RELEASED, WorkReport()
         finally:
+            self._work_of.pop(job.job, None)
             for task in (heart, work):
                 task.cancel()
             await asyncio.gather(heart, work, return_exceptions=True)
@@ -248,6 +289,8 @@ class Worker:
 
 
 def _outcome(work: asyncio.Task[WorkReport]) -> tuple[Outcome, WorkReport]:
+    if work.cancelled():
+        return Outcome.RELEASED, WorkReport()
     error = work.exception()
     if error is None:
         report = work.result()
@@ -262,32 +305,6 @@ def _outcome(work: asyncio.Task[WorkReport]) -> tuple[Outcome, WorkReport]:
     unknown = ThresherError(f"unexpected {type(error).__name__}: {error}")
     unknown.kind = ErrorKind.ERROR
     return Outcome.FAILED, WorkReport(error=unknown)
-
-
-class Scratch:
-    """The folder of a worker's working files, one folder a job. What a crashed worker left is swept at the next start."""
-
-    def __init__(self, root: Path | None, owner: str) -> None:
-        self._root = (root or Path(tempfile.gettempdir())) / (_SCRATCH_PREFIX + owner.replace("/", "_").replace(":", "-"))
-
-    def folder(self, run: UUID) -> Path:
-        folder = self._root / str(run)
-        folder.mkdir(parents=True, mode=0o700)
-        return folder
-
-    def sweep(self) -> None:
-        """Remove the folders of workers of this machine that no longer run."""
-        kind_and_host, _, _ = self._root.name.rpartition("-")
-        if not self._root.parent.is_dir():
-            return
-        for folder in self._root.parent.glob(f"{kind_and_host}-*"):
-            pid = folder.name.rpartition("-")[2]
-            if folder.is_dir() and not folder.is_symlink() and pid.isdigit() and not Path(f"/proc/{pid}").exists():
-                log.info("removing what a worker that ended left behind: %s", folder)
-                shutil.rmtree(folder, ignore_errors=True)
-
-    def close(self) -> None:
-        shutil.rmtree(self._root, ignore_errors=True)
 
 
 def default_queues(kinds: Sequence[JobKind], capabilities: Sequence[str]) -> list[JobQueue]:

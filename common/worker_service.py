@@ -1,4 +1,4 @@
-"""A worker as a running service: its connection, its loop and its health endpoint."""
+"""A worker as a running service: its connection, its loop, its health and its metrics."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from common.config import Settings
 from common.errors import ConfigurationError
 from common.messages import JobKind, SceneJob, TileJob
 from common.messaging import connect
+from common.metrics import exposition
 from common.work import Handler
 from common.worker import Worker
 
@@ -37,7 +38,7 @@ async def serve_worker(
 
 @contextlib.asynccontextmanager
 async def _health(worker: Worker, client: Client, settings: Settings) -> AsyncIterator[None]:
-    """`/healthz` and `/readyz`, where a port is configured."""
+    """`/healthz`, `/readyz` and `/metrics`, where a port is configured."""
     port = settings.worker.http_port
     if port is None:
         yield
@@ -48,13 +49,16 @@ async def _health(worker: Worker, client: Client, settings: Settings) -> AsyncIt
 
     async def readyz(_: web.Request) -> web.Response:
         ready = worker.ready.is_set() and client.is_connected
-        return web.json_response(
-            {"ready": ready, "broker": client.is_connected, "queues": worker.ready.is_set()}, status=200 if ready else 503
-        )
+        state = {"ready": ready, "broker": client.is_connected, "queues": worker.ready.is_set(), "refusing": worker.refusing}
+        return web.json_response(state, status=200 if ready else 503)
+
+    async def metrics(_: web.Request) -> web.Response:
+        return exposition(worker.metrics.registry)
 
     app = web.Application()
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
+    app.router.add_get("/metrics", metrics)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()
     try:

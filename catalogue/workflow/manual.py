@@ -1,11 +1,13 @@
-"""What a person changes by hand: retry, fail, force a status, delete an AOI. A result that comes after it is late."""
+"""What a person changes by hand: retry, fail, force a status, pause, resume, delete. A result that comes after it is late."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from uuid import UUID
 
 from catalogue.database import Connection
-from catalogue.workflow.jobs import create_jobs, supersede
+from catalogue.workflow.deletions import request_deletions
+from catalogue.workflow.jobs import create_jobs, hold, supersede, unhold
 from catalogue.workflow.status import Status
 from catalogue.workflow.transitions import Change, change_scenes, change_tiles, lock_items
 from catalogue.workflow.views import find_aoi
@@ -77,8 +79,31 @@ async def create_aoi(connection: Connection, name: str) -> bool:
     return bool(await connection.fetchval("INSERT INTO aoi (name) VALUES ($1) ON CONFLICT (name) DO NOTHING RETURNING true", name))
 
 
-async def delete_aoi(connection: Connection, name: str) -> None:
-    """Remove the AOI with its scenes, tiles and jobs; layers, datasets and records stay. Raises NotFoundError."""
+async def pause_aoi(connection: Connection, name: str, *, paused: bool) -> None:
+    """Send no more jobs of the AOI, or send them again; what runs already runs on. Raises NotFoundError."""
+    async with connection.transaction():
+        aoi_id = await connection.fetchval("UPDATE aoi SET paused = $2 WHERE name = $1 RETURNING id", name, paused)
+        if aoi_id is None:
+            raise NotFoundError(f"there is no AOI '{name[:100]}'", field="aoi")
+        if not paused:
+            await unhold(connection, aoi_id)
+    if paused:
+        # After the commit, so that jobs made meanwhile either see the pause or are seen here.
+        await hold(connection)
+
+
+@dataclass(frozen=True)
+class SentJob:
+    """A job that may wait in the broker or run somewhere."""
+
+    id: UUID
+    stream_seq: int | None
+
+
+async def delete_aoi(connection: Connection, name: str, *, layers: bool = False) -> list[SentJob]:
+    """Remove the AOI with its scenes, tiles and jobs; the jobs that were sent, to be cancelled. With `layers` also its datasets with
+    their files, and the records no dataset and no scene needs any more. Raises NotFoundError.
+    """
     async with connection.transaction():
         aoi_id = await connection.fetchval("SELECT id FROM aoi WHERE name = $1 FOR UPDATE", name)
         if aoi_id is None:
@@ -86,11 +111,26 @@ async def delete_aoi(connection: Connection, name: str) -> None:
         # In the order of locks, so that it never meets a result in a circle.
         await connection.execute("SELECT FROM scene WHERE aoi_id = $1 ORDER BY id FOR UPDATE", aoi_id)
         await connection.execute("SELECT FROM tile WHERE aoi_id = $1 ORDER BY id FOR UPDATE", aoi_id)
-        await connection.execute("DELETE FROM job USING tile t WHERE job.tile_id = t.id AND t.aoi_id = $1", aoi_id)
-        await connection.execute("DELETE FROM job USING scene s WHERE job.scene_id = s.id AND s.aoi_id = $1", aoi_id)
-        await connection.execute("DELETE FROM tile WHERE aoi_id = $1", aoi_id)
-        await connection.execute("DELETE FROM scene WHERE aoi_id = $1", aoi_id)
-        await connection.execute("DELETE FROM aoi WHERE id = $1", aoi_id)
+        records = await connection.fetch("SELECT DISTINCT record_id AS id FROM scene WHERE aoi_id = $1 AND record_id IS NOT NULL", aoi_id)
+        deleted = [
+            *await connection.fetch("DELETE FROM job USING tile t WHERE job.tile_id = t.id AND t.aoi_id = $1 RETURNING job.*", aoi_id),
+            *await connection.fetch("DELETE FROM job USING scene s WHERE job.scene_id = s.id AND s.aoi_id = $1 RETURNING job.*", aoi_id),
+        ]
+        for statement in ("DELETE FROM tile WHERE aoi_id = $1", "DELETE FROM scene WHERE aoi_id = $1", "DELETE FROM aoi WHERE id = $1"):
+            await connection.execute(statement, aoi_id)
+        if layers:
+            await _delete_layers(connection, name, [row["id"] for row in records])
+    return [SentJob(row["id"], row["stream_seq"]) for row in deleted if row["state"] == "sent"]
+
+
+async def _delete_layers(connection: Connection, name: str, records: list[UUID]) -> None:
+    datasets = await connection.fetch("DELETE FROM dataset WHERE aoi = $1 RETURNING uri, record_id", name)
+    await request_deletions(connection, [row["uri"] for row in datasets])
+    await connection.execute(
+        """DELETE FROM record r WHERE r.id = ANY($1) AND NOT EXISTS (SELECT FROM dataset WHERE record_id = r.id)
+           AND NOT EXISTS (SELECT FROM scene WHERE record_id = r.id)""",
+        sorted({*records, *(row["record_id"] for row in datasets)}),
+    )
 
 
 _RETRY = {
