@@ -11,9 +11,11 @@ from collections.abc import AsyncIterator, Callable
 from aiohttp import web
 
 from catalogue.database import open_pool
+from catalogue.events import EventHub
 from catalogue.external.registry import configured_catalogues
 from catalogue.http.app import create_app
 from catalogue.http.services import Services
+from catalogue.metrics import CatalogueMetrics
 from catalogue.workflow.deletions import Sweeper
 from catalogue.workflow.dispatcher import Dispatcher
 from catalogue.workflow.results import ResultConsumer
@@ -40,16 +42,20 @@ async def running_catalogue(settings: Settings) -> AsyncIterator[str]:
         stack.push_async_callback(client.close)
         queues = default_queues(list(JobKind), settings.worker.capabilities)
         await declare(client.jetstream(), settings.nats, settings.worker, queues)
+        metrics, events = CatalogueMetrics(), EventHub(pool, client)
         tasks = [
             asyncio.create_task(_for_ever(part.run, name))
             for name, part in (
                 ("dispatcher", Dispatcher(pool, client, settings, queues)),
-                ("results", ResultConsumer(pool, client)),
+                ("results", ResultConsumer(pool, client, metrics)),
+                ("events", events),
                 ("deletions", Sweeper(pool, storage_of)),
             )
         ]
         stack.push_async_callback(_cancel, tasks)
-        runner = web.AppRunner(create_app(Services(settings, pool, client, catalogues)), access_log=None, shutdown_timeout=5)
+        runner = web.AppRunner(
+            create_app(Services(settings, pool, client, catalogues, events, metrics)), access_log=None, shutdown_timeout=5
+        )
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         site = web.TCPSite(runner, settings.server.host, settings.server.port)

@@ -156,6 +156,9 @@ class Worker:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         self.metrics.running.set(len(self._running))
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # Not acknowledged: the broker gives the job out again.
+            log.error("a job could not be brought to an end", exc_info=error)
 
     async def _bind(self, js: JetStreamContext, queue: JobQueue) -> None:
         """Wait until the catalogue has made the consumer."""
@@ -209,6 +212,8 @@ class Worker:
             )
             log.info("%s in %.1f s%s", outcome, (result.ended_at - started).total_seconds(), f": {failure}" if failure else "")
             self.metrics.ended(job.graph_name, result)
+            if outcome is Outcome.POISONED:
+                await js.publish(f"dead.{message.subject}", message.data, headers={"Thresher-Reason": result.message})
             await self._report(js, message, result)
 
     async def _attempt(self, message: Msg, job: SceneJob | TileJob, aoi: str, scratch: Scratch) -> tuple[Outcome | None, WorkReport]:

@@ -13,7 +13,7 @@ import pytest
 from fixtures_services import RunningCatalogue
 from jobs_by_hand import result
 
-from common.messages import JobKind, Outcome, SceneJob, TileJob
+from common.messages import DatasetReport, JobKind, Outcome, RasterFormat, SceneJob, StoredFile, TileJob
 from common.messaging import JOBS, JobQueue, Lane, result_subject
 from common.pull import Pull
 
@@ -97,6 +97,16 @@ async def until(catalogue: RunningCatalogue, table: str, wanted: list[str]) -> N
                 await asyncio.sleep(0.01)
     except TimeoutError:
         raise AssertionError(f"{table}: {await statuses(catalogue, table)}, not {wanted}") from None
+
+
+def layer(job: TileJob, uri: str) -> dict[str, Any]:
+    """The report of one stored and indexed layer."""
+    file = StoredFile(uri=uri, size=1, sha256="00")
+    pixels = RasterFormat(dtype="uint8", nodata=0, min_value=0, max_value=255)
+    report = DatasetReport(
+        layer="layer", tile_id=job.tile.id, instance_id=job.instances["layer"], file=file, format=pixels, real_min=0, real_max=1
+    )
+    return {"files": [file], "datasets": [report]}
 
 
 class Broker:

@@ -128,6 +128,20 @@ class RetryCounts(Answer):
     tiles: int = Field(0, validation_alias=AliasChoices("Tiles", "tiles"))
 
 
+class DeadLetter(Answer):
+    """A message that waits for a person."""
+
+    seq: int
+    subject: str
+    reason: Text = ""
+    time: UtcDatetime | None = None
+    data: Text = ""
+
+
+class DoneAnswer(Answer):
+    done: str
+
+
 class Instance(Answer):
     """One way of computing a variable."""
 

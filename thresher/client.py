@@ -31,6 +31,8 @@ from thresher.answers import (
     AreaLine,
     AreaStatus,
     Dataset,
+    DeadLetter,
+    DoneAnswer,
     Item,
     Problem,
     Record,
@@ -136,6 +138,22 @@ class Client:
         """Run again what may be retried in an area; with `force` also what failed for good or is stuck."""
         answer = await self._call("PUT", f"/aoi/{_part(name)}/retry" + ("/force" if force else ""))
         return RetryCounts() if answer is None else _value(RetryCounts, answer)
+
+    async def pause(self, name: str) -> None:
+        """Send no more jobs of an area; what runs runs on."""
+        await self._call("PUT", f"/aoi/{_part(name)}/pause")
+
+    async def resume(self, name: str) -> None:
+        """Send jobs of a paused area again."""
+        await self._call("PUT", f"/aoi/{_part(name)}/resume")
+
+    async def dead(self) -> list[DeadLetter]:
+        """Messages nobody could read, and jobs that seem to kill their workers."""
+        return _values(DeadLetter, await self._get("/dead", limit=PAGE))
+
+    async def retry_dead(self, seq: int) -> str:
+        """Send a dead letter again; what was done."""
+        return _value(DoneAnswer, await self._call("PUT", f"/dead/{seq}/retry")).done
 
     async def variables(self) -> list[Variable]:
         """The variables of the cube with their instances."""

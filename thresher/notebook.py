@@ -9,7 +9,19 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from common.features import SceneCollection
-from thresher.answers import AppliedVariable, AreaLine, AreaStatus, Dataset, Item, Record, RetryCounts, Status, Submission, Variable
+from thresher.answers import (
+    AppliedVariable,
+    AreaLine,
+    AreaStatus,
+    Dataset,
+    DeadLetter,
+    Item,
+    Record,
+    RetryCounts,
+    Status,
+    Submission,
+    Variable,
+)
 from thresher.client import Client, Document, Scenes
 
 Value = TypeVar("Value")
@@ -70,6 +82,18 @@ class Session:
 
     def retry(self, name: str, *, force: bool = False) -> RetryCounts:
         return self._run(self._client.retry(name, force=force))
+
+    def pause(self, name: str) -> None:
+        self._run(self._client.pause(name))
+
+    def resume(self, name: str) -> None:
+        self._run(self._client.resume(name))
+
+    def dead(self) -> list[DeadLetter]:
+        return self._run(self._client.dead())
+
+    def retry_dead(self, seq: int) -> str:
+        return self._run(self._client.retry_dead(seq))
 
     def variables(self) -> list[Variable]:
         return self._run(self._client.variables())

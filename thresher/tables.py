@@ -11,7 +11,7 @@ from shapely.geometry.base import BaseGeometry
 
 from common.features import SceneCollection, SceneFeature
 from common.payload import Payload
-from thresher.answers import AreaLine, AreaStatus, Counts, Dataset, Submission, Variable
+from thresher.answers import AreaLine, AreaStatus, Counts, Dataset, DeadLetter, Submission, Variable
 from thresher.coverage import overlap_percent
 
 UNKNOWN = "?"
@@ -138,6 +138,14 @@ def variables_table(variables: Iterable[Variable]) -> Table:
             ", ".join(variable.bands),
             _plain(variable.description),
         )
+    return table
+
+
+def dead_table(letters: Sequence[DeadLetter]) -> Table:
+    table = _table(">number", "time", "subject", "reason", "message")
+    for letter in letters:
+        time = f"{letter.time:%Y-%m-%d %H:%M:%S}" if letter.time else ""
+        table.add_row(str(letter.seq), time, letter.subject, _plain(letter.reason), _plain(letter.data[:80]))
     return table
 
 

@@ -40,6 +40,8 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     token = request.app[SERVICES].settings.server.token
     if token is not None and request.path not in _OPEN:
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), token.get_secret_value().encode()):
+        expected = token.get_secret_value().encode()
+        # A header may hold any bytes; those that are no text arrive as half surrogates.
+        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(errors="surrogateescape"), expected):
             raise web.HTTPUnauthorized(headers={"WWW-Authenticate": "Bearer"})
     return await handler(request)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import json
 import re
 
 from aiohttp import web
@@ -10,10 +13,12 @@ from catalogue.database import row_number
 from catalogue.http.requests import json_answer, page_of, wants_json
 from catalogue.http.services import services
 from catalogue.workflow import manual, views
+from catalogue.workflow.cancellation import cancel
 from catalogue.workflow.status import Status
-from common.errors import ConflictError, UserError
+from common.errors import ConflictError, NotFoundError, UserError
 from common.messages import JobKind
 
+_KEEP_ALIVE_S = 10.0
 _NAME = re.compile(r"[A-Za-z0-9_:-]{1,128}")
 _PATTERN = re.compile(r"[A-Za-z0-9_:*?-]{1,128}")
 
@@ -44,9 +49,59 @@ async def create_aoi(request: web.Request) -> web.Response:
 
 
 async def delete_aoi(request: web.Request) -> web.Response:
-    async with services(request).pool.acquire() as connection:
-        await manual.delete_aoi(connection, _name(request))
+    """Its running work is cancelled. With `layers=true` its layers go, too."""
+    text = request.query.get("layers", "false")
+    if text not in ("true", "false"):
+        raise UserError(f"'{text[:40]}' is neither true nor false", field="layers")
+    around = services(request)
+    async with around.pool.acquire() as connection:
+        jobs = await manual.delete_aoi(connection, _name(request), layers=text == "true")
+    await cancel(around.client, jobs)
     return web.Response(status=204)
+
+
+async def pause_aoi(request: web.Request) -> web.Response:
+    return await _pause(request, paused=True)
+
+
+async def resume_aoi(request: web.Request) -> web.Response:
+    return await _pause(request, paused=False)
+
+
+async def _pause(request: web.Request, *, paused: bool) -> web.Response:
+    async with services(request).pool.acquire() as connection:
+        await manual.pause_aoi(connection, _name(request), paused=paused)
+    return web.Response(status=204)
+
+
+async def watch_aoi(request: web.Request) -> web.StreamResponse:
+    """Server-sent events until the client leaves or the AOI is deleted: first the summary, then each change and the progress of jobs."""
+    around = services(request)
+    name = _name(request)
+    async with around.pool.acquire() as connection:
+        await views.find_aoi(connection, name)
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+    await response.prepare(request)
+    async with around.events.watch(name) as queue:
+        await _send_summary(request, response, name)
+        with contextlib.suppress(ConnectionError, NotFoundError):
+            while True:
+                try:
+                    event = await asyncio.wait_for(queue.get(), _KEEP_ALIVE_S)
+                except TimeoutError:
+                    await _send_summary(request, response, name)
+                    continue
+                if event.name == "behind":
+                    await _send_summary(request, response, name)
+                else:
+                    await response.write(f"event: {event.name}\ndata: {json.dumps(event.data)}\n\n".encode())
+    return response
+
+
+async def _send_summary(request: web.Request, response: web.StreamResponse, name: str) -> None:
+    async with services(request).pool.acquire() as connection:
+        summary = await views.summarise(connection, name)
+    await response.write(f"event: summary\ndata: {summary.model_dump_json(by_alias=True)}\n\n".encode())
 
 
 async def retry_aoi(request: web.Request) -> web.Response:

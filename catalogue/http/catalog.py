@@ -8,19 +8,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
-from pydantic import ValidationError
 
+from catalogue.cube.variables import resolve_layers
+from catalogue.graphs import GraphShelf
 from catalogue.http.problems import problem_of
-from catalogue.http.requests import json_answer, query_number, read_form, read_object, wants_json
-from catalogue.http.services import Services, services
-from catalogue.ingestion import Ingestion, check_scenes, ingest
+from catalogue.http.requests import json_answer, query_number, read_form, wants_json
+from catalogue.http.services import services
+from catalogue.ingestion import Ingestion, check_features, check_scenes, check_storage, ingest
 from catalogue.inventory import find_scenes
 from catalogue.tiles import find_tiles
-from common.errors import ConfigurationError, UserError
+from common.config import Settings
+from common.errors import UserError
 from common.features import SceneCollection
-from common.layers import open_layer_store
-from common.payload import Payload, parse_payload
-from common.validation import as_user_error
+from common.payload import Payload, decode, parse_payload
+from common.urls import check_url
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,10 @@ async def list_scenes(request: web.Request) -> web.Response:
 async def list_tiles(request: web.Request) -> web.Response:
     form = await read_form(request)
     area = await _area(request, _single(form["area"]))
-    scenes = await _posted(form["scenes"], "scenes") or await find_scenes(area.payload, services(request).catalogues)
+    posted = await _posted(request, form, "scenes")
+    if posted is not None:
+        await asyncio.to_thread(check_features, posted.scenes, "scenes")
+    scenes = posted or await find_scenes(area.payload, services(request).catalogues)
     return json_answer(await asyncio.to_thread(lambda: find_tiles(area.payload, scenes).geojson()))
 
 
@@ -81,34 +85,40 @@ async def _post(request: web.Request, text: bytes, form: dict[str, list[bytes]])
     area = await _area(request, text)
     payload = area.payload
     shelf = around.shelf()
-    await asyncio.to_thread(_check_graphs, payload, around)
-    tiles = await _posted(form["tiles"], "tiles")
-    if tiles is None:
-        scenes = await _posted(form["scenes"], "scenes") or await find_scenes(payload, around.catalogues)
-        tiles = await asyncio.to_thread(find_tiles, payload, scenes)
-    await asyncio.to_thread(check_scenes, payload, tiles.scenes, around.settings, shelf)
+    await asyncio.to_thread(_check_deployment, payload, around.settings, shelf)
     async with around.pool.acquire() as connection:
-        result = await ingest(connection, payload, area.document, tiles.scenes, shelf)
+        # Asked again when they are used; here so that nobody waits for an external catalogue to be told of a missing one.
+        await resolve_layers(connection, payload.layers)
+    tiles = await _posted(request, form, "tiles")
+    where = "scenes" if tiles is None else "tiles"
+    if tiles is None:
+        scenes = await _posted(request, form, "scenes") or await find_scenes(payload, around.catalogues)
+        tiles = await asyncio.to_thread(find_tiles, payload, scenes)
+    await asyncio.to_thread(check_scenes, payload, tiles.scenes, around.settings, shelf, where)
+    async with around.pool.acquire() as connection:
+        result = await ingest(connection, payload, area.document, tiles.scenes, shelf, where)
     return Ingestion(result.name, result.scenes, [*tiles.notes, *result.notes])
 
 
-def _check_graphs(payload: Payload, around: Services) -> None:
-    shelf = around.shelf()
+def _check_deployment(payload: Payload, settings: Settings, shelf: GraphShelf) -> None:
+    """Raise UserError naming what this deployment does not have or does not allow."""
     shelf.get(payload.scene_graph_name, field="scene_graph_name")
     shelf.check_layers(payload.tile_graph_name, payload.layers)
-    if payload.storage_uri:
-        try:
-            open_layer_store(payload.storage_uri, around.settings)
-        except (UserError, ConfigurationError) as error:
-            raise UserError(error.detail if isinstance(error, UserError) else str(error), field="storage_uri") from None
+    check_storage(payload.storage_uri, settings, "storage_uri")
+    for index, url in enumerate(payload.annotations_urls):
+        # A pattern that begins with a part of its own can be checked only when that is known.
+        if not url.startswith("{"):
+            check_url(url, settings.limits.allowed_urls, field=f"annotations_urls.{index}")
 
 
 async def _area(request: web.Request, text: bytes) -> Area:
-    document = read_object(text, "area")
-    for key in ("page", "limit"):
-        if (number := query_number(request, key)) is not None:
-            document[key] = number
-    return Area(await asyncio.to_thread(parse_payload, document), document)
+    given = {key: number for key in ("page", "limit") if (number := query_number(request, key)) is not None}
+
+    def read() -> Area:
+        document = {**decode(text), **given}
+        return Area(parse_payload(document), document)
+
+    return await asyncio.to_thread(read)
 
 
 def _single(areas: list[bytes]) -> bytes:
@@ -119,19 +129,15 @@ def _single(areas: list[bytes]) -> bytes:
     return areas[0]
 
 
-async def _posted(values: list[bytes], field: str) -> SceneCollection | None:
+async def _posted(request: web.Request, form: dict[str, list[bytes]], field: str) -> SceneCollection | None:
     """The reviewed scenes of a form field, or None where there are none."""
-    if not values or not values[0].strip():
+    text = form[field][0] if form[field] else b""
+    if not text.strip():
         return None
 
     def read() -> SceneCollection:
-        document = read_object(values[0], field)
-        if not isinstance(document.get("features"), list):
-            raise UserError("must be a list of GeoJSON features, as /catalog/scenes and /catalog/tiles answer", field=f"{field}.features")
-        try:
-            return SceneCollection.model_validate(document)
-        except ValidationError as error:
-            raise as_user_error(error, where=field) from None
+        document = decode(text, where=field, within=field, max_bytes=request.client_max_size)
+        return SceneCollection.of_review(document, where=field)
 
     return await asyncio.to_thread(read)
 

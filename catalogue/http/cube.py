@@ -7,7 +7,7 @@ from uuid import UUID
 from aiohttp import web
 
 from catalogue.cube import datasets, records, variables
-from catalogue.http.requests import json_answer, page_of, read_json
+from catalogue.http.requests import json_answer, page_of, query_text, read_json
 from catalogue.http.services import services
 from catalogue.workflow.views import Page
 from common.errors import UserError
@@ -23,7 +23,7 @@ async def list_variables(request: web.Request) -> web.Response:
 
 async def get_variable(request: web.Request) -> web.Response:
     async with services(request).pool.acquire() as connection:
-        return json_answer(await variables.get_variable(connection, request.match_info["name"]))
+        return json_answer(await variables.get_variable(connection, query_text(request.match_info["name"], "name")))
 
 
 async def put_variable(request: web.Request) -> web.Response:
@@ -77,10 +77,7 @@ def _paged(key: str, found: list[datasets.Dataset] | list[records.Record], page:
 
 
 def _text(request: web.Request, key: str) -> str:
-    text = request.query.get(key, "")
-    if "\x00" in text:
-        raise UserError("holds a NUL character", field=key)
-    return text
+    return query_text(request.query.get(key, ""), key)
 
 
 def _uuid(text: str, field: str) -> UUID:

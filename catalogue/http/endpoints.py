@@ -14,9 +14,10 @@ from catalogue.cube.records import Record
 from catalogue.cube.variables import Variable, VariableSpec
 from catalogue.http import areas, catalog, cube, system
 from catalogue.workflow import views
+from catalogue.workflow.dead import DeadLetter
 
 Schema = dict[str, Any]
-Handler = Callable[[web.Request], Awaitable[web.Response]]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 TEXT = "text/plain"
 JSON = "application/json"
@@ -117,6 +118,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         {200: Answer("Ready", {JSON: {"type": "object"}}), 503: Answer("Not ready", {JSON: {"type": "object"}})},
         open=True,
     ),
+    Endpoint("GET", "/metrics", system.metrics, "Figures for Prometheus", {200: Answer("Metrics", {TEXT: STRING})}),
     *(
         Endpoint(method, path, handler, summary, _FOUND, query=("page", "limit"), body=body)
         for path, handler, summary, body in (
@@ -140,7 +142,23 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("GET", "/aoi/", areas.list_aois, "All AOIs", {200: Answer("AOIs", {JSON: ListOf(views.AoiHead)})}),
     Endpoint("GET", "/aoi/{aoi}", areas.get_aoi, "Where an AOI stands; with * or ? in its name the AOIs that match", {200: _SUMMARY}),
     Endpoint("POST", "/aoi/{aoi}", areas.create_aoi, "Create an empty AOI", {204: Answer("Created"), 409: Answer("It exists")}),
-    Endpoint("DELETE", "/aoi/{aoi}", areas.delete_aoi, "Delete an AOI; layers and records stay", {204: Answer("Deleted")}),
+    Endpoint(
+        "DELETE",
+        "/aoi/{aoi}",
+        areas.delete_aoi,
+        "Cancel and delete an AOI; layers, datasets and records stay unless layers=true",
+        {204: Answer("Deleted")},
+        query=("layers",),
+    ),
+    Endpoint("PUT", "/aoi/{aoi}/pause", areas.pause_aoi, "Send no more jobs of an AOI", {204: Answer("Paused")}),
+    Endpoint("PUT", "/aoi/{aoi}/resume", areas.resume_aoi, "Send jobs of an AOI again", {204: Answer("Resumed")}),
+    Endpoint(
+        "GET",
+        "/aoi/{aoi}/events",
+        areas.watch_aoi,
+        "What happens in an AOI, as server-sent events: summary, status, progress",
+        {200: Answer("Until you leave", {"text/event-stream": STRING})},
+    ),
     Endpoint("GET", "/aoi/{aoi}/dot", areas.get_dot, "Scenes and tiles as a graph", {200: Answer("Graphviz", {TEXT: STRING})}),
     Endpoint("GET", "/aoi/{aoi}/scenes", areas.list_scenes, "The scenes of an AOI", _SCENES, query=_PAGE),
     Endpoint("GET", "/aoi/{aoi}/scenes/{status}", areas.list_scenes, "The scenes of an AOI in a state", _SCENES, query=_PAGE),
@@ -170,6 +188,21 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("PUT", "/tile/{tile}/retry", areas.retry_tile, "Retry a tile that is RETRY", _CHANGED),
     Endpoint("PUT", "/tile/{tile}/fail", areas.fail_tile, "Give a tile up", _CHANGED),
     Endpoint("PUT", "/tile/{tile}/force/{status}", areas.force_tile, "Set the status of a tile", _CHANGED),
+    Endpoint(
+        "GET",
+        "/dead",
+        system.list_dead,
+        "Messages nobody could read or run",
+        {200: Answer("Letters", {JSON: ListOf(DeadLetter)})},
+        query=_PAGE,
+    ),
+    Endpoint(
+        "PUT",
+        "/dead/{seq}/retry",
+        system.retry_dead,
+        "Send a dead letter again",
+        {200: Answer("What was done", {JSON: {"type": "object", "required": ["done"], "properties": {"done": STRING}}})},
+    ),
     Endpoint("GET", "/cube/variables", cube.list_variables, "All variables", {200: Answer("Variables", {JSON: ListOf(Variable)})}),
     Endpoint("GET", "/cube/variables/{name}", cube.get_variable, "A variable", {200: Answer("Variable", {JSON: Variable})}),
     Endpoint(

@@ -25,6 +25,8 @@ PARAMETERS: dict[str, tuple[str, Schema]] = {
     "record": ("Id of a record", {"type": "string", "format": "uuid"}),
     "variable": ("Name of a variable", {"type": "string"}),
     "instance": ("Name of an instance", {"type": "string"}),
+    "seq": ("Number of a dead letter", {"type": "integer", "minimum": 0, "maximum": 10**15}),
+    "layers": ("Whether the layers go, too", {"type": "string", "enum": ["true", "false"]}),
     "page": ("Page, from 0", _COUNT),
     "limit": ("Entries of a page", _COUNT),
 }

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import parse_qsl
 
 from aiohttp import BodyPartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import BaseModel
 
 from catalogue.workflow.views import Page
 from common.errors import UserError
 from common.payload import decode
-from common.validation import validated
+from common.validation import shown_key, text_trouble, validated
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -34,10 +36,10 @@ async def read_form(request: web.Request) -> dict[str, list[bytes]]:
     form: dict[str, list[bytes]] = {field: [] for field in FIELDS}
     async for name, value in _fields(request):
         if name not in form:
-            raise UserError(f"unknown form field; known are {', '.join(FIELDS)}", field=name[:80])
+            raise UserError(f"unknown form field; known are {', '.join(FIELDS)}", field=shown_key(name) or None)
         form[name].append(value)
     for name in FIELDS:
-        form[name] += [value.encode() for value in request.query.getall(name, [])]
+        form[name] += [query_text(value, name).encode() for value in request.query.getall(name, [])]
     for name in ("scenes", "tiles"):
         if len(form[name]) > 1:
             raise UserError("may stand only once", field=name)
@@ -53,16 +55,16 @@ async def _fields(request: web.Request) -> AsyncIterator[tuple[str, bytes]]:
         try:
             async for field in _parts(request, limit):
                 yield field
-        except (ValueError, AssertionError, LookupError, RuntimeError) as error:
-            raise UserError(f"the multipart body cannot be read: {error}") from None
+        except (ValueError, AssertionError, LookupError, RuntimeError, HttpProcessingError) as error:
+            raise UserError(f"the multipart body cannot be read: {str(error)[:200] or type(error).__name__}") from None
         return
-    body = await read_body(request)
+    body = await read_body(request, "area")
     if content_type == "application/x-www-form-urlencoded":
         try:
             for key, value in parse_qsl(body.decode(), strict_parsing=True):
                 yield key, value.encode()
         except ValueError as error:
-            raise UserError(f"the form cannot be read: {error}") from None
+            raise UserError(f"the form cannot be read: {str(error)[:200]}") from None
     elif body.strip():
         yield "area", body
 
@@ -74,36 +76,37 @@ async def _parts(request: web.Request, limit: int) -> AsyncIterator[tuple[str, b
         count += 1
         if not isinstance(part, BodyPartReader) or count > _MOST_PARTS:
             raise UserError("a form of plain parts is needed, not more than a thousand")
+        name = part.name or ""
+        if part.headers.get("Content-Encoding", "identity").lower() != "identity":
+            # A few kilobytes may unpack to more than fits into memory.
+            raise UserError("a part of the form must not be compressed", field=shown_key(name) or None)
         value = bytearray()
         while chunk := await part.read_chunk(65536):
             total += len(chunk)
             if total > limit:
-                raise TooLargeError(f"the body is larger than the {limit // 2**20} MB this service accepts")
+                raise TooLargeError(_too_large(limit), field=shown_key(name) or None)
             value += chunk
-        yield part.name or "", bytes(part.decode(bytes(value)))
+        yield name, bytes(part.decode(bytes(value)))
 
 
-async def read_body(request: web.Request) -> bytes:
+async def read_body(request: web.Request, where: str) -> bytes:
+    """The whole body, which is the value of `where`. Raises UserError."""
     try:
         return await request.read()
     except web.HTTPRequestEntityTooLarge:
-        raise TooLargeError(f"the body is larger than the {request.client_max_size // 2**20} MB this service accepts") from None
+        raise TooLargeError(_too_large(request.client_max_size), field=where) from None
+    except (web.PayloadAccessError, web.RequestPayloadError, HttpProcessingError) as error:
+        raise UserError(f"the body cannot be read: {str(error)[:200] or type(error).__name__}", field=where) from None
+
+
+def _too_large(limit: int) -> str:
+    return f"the body is larger than the {limit / 2**20:g} MB this service accepts"
 
 
 async def read_json(request: web.Request, model: type[Model]) -> Model:
     """The JSON body as a model; raises UserError."""
-    return validated(model, read_object(await read_body(request), "body"))
-
-
-def read_object(text: bytes, where: str) -> dict[str, Any]:
-    """A JSON object without NUL characters (the database cannot hold them); raises UserError naming `where`."""
-    try:
-        document = decode(text)
-    except UserError as error:
-        raise UserError(error.detail, field=where) from None
-    if b"\\u0000" in text and "\\u0000" in json.dumps(document, ensure_ascii=True).replace("\\\\", ""):
-        raise UserError("holds a NUL character", field=where)
-    return document
+    body = await read_body(request, "body")
+    return validated(model, await asyncio.to_thread(decode, body, where="body"))
 
 
 def page_of(request: web.Request, *, default_limit: int | None = None, most: int | None = None) -> Page:
@@ -122,6 +125,13 @@ def query_number(request: web.Request, key: str) -> int | None:
     if not text.isascii() or not text.isdigit() or len(text) > 9:
         raise UserError(f"'{text[:40]}' is not a number of 0 or more", field=key)
     return int(text)
+
+
+def query_text(text: str, key: str) -> str:
+    """A text of the URL that can be stored and compared; raises UserError naming `key`."""
+    if (trouble := text_trouble(text)) is not None:
+        raise UserError(trouble, field=key)
+    return text
 
 
 def wants_json(request: web.Request) -> bool:

@@ -8,8 +8,10 @@ from aiohttp import web
 from nats.aio.client import Client
 
 from catalogue.database import Pool
+from catalogue.events import EventHub
 from catalogue.external.base import ExternalCatalogue
 from catalogue.graphs import GraphShelf
+from catalogue.metrics import CatalogueMetrics
 from common.config import Settings
 
 
@@ -19,6 +21,8 @@ class Services:
     pool: Pool
     client: Client
     catalogues: list[ExternalCatalogue]
+    events: EventHub
+    metrics: CatalogueMetrics
 
     def shelf(self) -> GraphShelf:
         """A new one for each request: a graph may be edited at any time."""

@@ -1,4 +1,4 @@
-"""Health and self-description of the service."""
+"""Health, figures and dead letters of the service."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import asyncio
 import asyncpg
 from aiohttp import web
 
-from catalogue.http.requests import json_answer
+from catalogue.database import row_number
+from catalogue.http.requests import json_answer, page_of
 from catalogue.http.services import services
+from catalogue.workflow import dead
+from common.metrics import exposition
 
 
 async def root(_: web.Request) -> web.Response:
@@ -25,6 +28,25 @@ async def readyz(request: web.Request) -> web.Response:
     parts = {"database": await _database(request), "broker": services(request).client.is_connected}
     ready = all(parts.values())
     return json_answer({"ready": ready, **parts}, status=200 if ready else 503)
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """For Prometheus."""
+    around = services(request)
+    async with around.pool.acquire() as connection:
+        await around.metrics.refresh(connection, around.settings.worker.capabilities)
+    return exposition(around.metrics.registry)
+
+
+async def list_dead(request: web.Request) -> web.Response:
+    page = page_of(request, default_limit=100, most=1000)
+    return json_answer(await dead.list_dead(services(request).client, offset=page.offset, limit=page.limit or 100))
+
+
+async def retry_dead(request: web.Request) -> web.Response:
+    around = services(request)
+    done = await dead.retry_dead(around.pool, around.client, row_number(request.match_info["seq"], "seq"))
+    return json_answer({"done": done})
 
 
 async def _database(request: web.Request) -> bool:

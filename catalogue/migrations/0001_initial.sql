@@ -3,11 +3,13 @@
 
 CREATE TYPE item_status AS ENUM ('NEW', 'PENDING', 'DONE', 'RETRY', 'FAILED');
 CREATE TYPE job_kind AS ENUM ('scene', 'tile');
-CREATE TYPE job_state AS ENUM ('ready', 'sent', 'finished');
+-- held: ready, but its AOI is paused.
+CREATE TYPE job_state AS ENUM ('ready', 'held', 'sent', 'finished');
 
 CREATE TABLE aoi (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name        text NOT NULL UNIQUE,
+    paused      boolean NOT NULL DEFAULT false,
     created_at  timestamptz NOT NULL DEFAULT now()
 );
 
@@ -179,3 +181,21 @@ CREATE TABLE deletion (
     last_error  text NOT NULL DEFAULT ''
 );
 CREATE INDEX deletion_due ON deletion (not_before);
+
+-- Every change of a status, by whatever statement, is told to those who watch the AOI: {"aoi", "kind", "items": [[id, source_id, status]]},
+-- at most 40 items a message (a notification holds 8,000 bytes; a source_id at most 255).
+CREATE FUNCTION tell_status() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('thresher_status', jsonb_build_object('aoi', a.name, 'kind', TG_TABLE_NAME, 'items', c.items)::text)
+    FROM (
+        SELECT aoi_id, jsonb_agg(jsonb_build_array(id, left(source_id, 100), status) ORDER BY id) AS items
+        FROM (SELECT n.aoi_id, n.id, n.source_id, n.status, row_number() OVER (PARTITION BY n.aoi_id ORDER BY n.id) / 40 AS part
+              FROM new_rows n JOIN old_rows o ON o.id = n.id AND o.status <> n.status) AS changed
+        GROUP BY aoi_id, part
+    ) AS c JOIN aoi a ON a.id = c.aoi_id;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER scene_status_told AFTER UPDATE ON scene
+    REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION tell_status();
+CREATE TRIGGER tile_status_told AFTER UPDATE ON tile
+    REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION tell_status();

@@ -9,7 +9,7 @@ from catalogue.database import Connection
 from catalogue.workflow.deletions import request_deletions
 from catalogue.workflow.jobs import create_jobs, hold, supersede, unhold
 from catalogue.workflow.status import Status
-from catalogue.workflow.transitions import Change, change_scenes, change_tiles, lock_items
+from catalogue.workflow.transitions import Change, change_scenes, change_tiles, lock_items, revive_tiles
 from catalogue.workflow.views import find_aoi
 from common.errors import ForbiddenTransitionError, NotFoundError
 from common.messages import JobKind
@@ -45,6 +45,8 @@ async def set_status(connection: Connection, kind: JobKind, item: int, status: S
         await change(connection, [Change(item, status, row["retries_left"], message)])
         if status is Status.PENDING:
             await create_jobs(connection, kind, [item])
+            if kind is JobKind.SCENE:
+                await revive_tiles(connection, [item])
 
 
 async def retry_aoi(connection: Connection, name: str, *, force: bool = False) -> Retried:
@@ -69,8 +71,7 @@ async def retry_aoi(connection: Connection, name: str, *, force: bool = False) -
             await supersede(connection, kind, items, "retried by hand")
             await connection.execute(_RETRY[kind], items)
             await create_jobs(connection, kind, items)
-        # The tiles a failed scene took with it wait for it again.
-        await connection.execute("UPDATE tile SET status = 'NEW', message = '' WHERE scene_id = ANY($1) AND status = 'FAILED'", scenes)
+        await revive_tiles(connection, scenes)
     return Retried(len(scenes), len(tiles))
 
 

@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from catalogue.cube.datasets import IndexedLayer, index_layers
 from catalogue.cube.records import mark_processed
 from catalogue.database import Connection, Pool
+from catalogue.metrics import CatalogueMetrics
 from catalogue.workflow.decisions import Decision, decide
 from catalogue.workflow.deletions import request_deletions
 from catalogue.workflow.jobs import create_jobs
@@ -45,6 +46,25 @@ class _Winner:
     result: JobResult
     item: int
     decision: Decision
+    graph: str
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What became of a batch of results."""
+
+    counters: Counter[str]
+    """applied, late, unknown"""
+    endings: list[Ending] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """An attempt that counts, and whether another follows."""
+
+    result: JobResult
+    graph: str
+    again: bool
 
 
 @dataclass
@@ -53,8 +73,7 @@ class ResultConsumer:
 
     pool: Pool
     client: Client
-    counters: Counter[str] = field(default_factory=Counter)
-    """Results by what became of them: applied, late, unknown, unreadable."""
+    metrics: CatalogueMetrics = field(default_factory=CatalogueMetrics)
 
     async def run(self) -> None:
         pull = Pull(self.client, RESULTS, RESULTS_CONSUMER)
@@ -79,13 +98,13 @@ class ResultConsumer:
                 results.append(JobResult.model_validate_json(message.data))
             except ValidationError as error:
                 log.error("a result cannot be read, it goes to the dead letters: %s", error)
-                self.counters["unreadable"] += 1
+                self.metrics.count("unreadable")
                 await self.client.jetstream().publish(f"dead.{message.subject}", message.data, headers={"Thresher-Reason": "not a result"})
         delay = 0.1
         while True:
             try:
                 async with self.pool.acquire() as connection:
-                    self.counters.update(await apply_results(connection, results))
+                    self._count(await apply_results(connection, results))
                 break
             except (
                 asyncpg.PostgresConnectionError,
@@ -101,7 +120,7 @@ class ResultConsumer:
             except asyncpg.PostgresError:
                 if len(messages) == 1:
                     log.exception("a result cannot be applied, it goes to the dead letters")
-                    self.counters["unreadable"] += 1
+                    self.metrics.count("unreadable")
                     await self.client.jetstream().publish(f"dead.{messages[0].subject}", messages[0].data)
                     break
                 for message in messages:
@@ -109,12 +128,18 @@ class ResultConsumer:
                 return
         await asyncio.gather(*(message.ack() for message in messages))
 
+    def _count(self, applied: Applied) -> None:
+        for fate, number in applied.counters.items():
+            self.metrics.count(fate, number)
+        for ending in applied.endings:
+            self.metrics.ended(ending.graph, ending.result, again=ending.again)
 
-async def apply_results(connection: Connection, results: Sequence[JobResult]) -> Counter[str]:
-    """Carry out what the results say, all or nothing; how many were applied, late or unknown."""
+
+async def apply_results(connection: Connection, results: Sequence[JobResult]) -> Applied:
+    """Carry out what the results say, all or nothing."""
     counters: Counter[str] = Counter()
     if not results:
-        return counters
+        return Applied(counters)
     now = datetime.now(UTC)
     async with connection.transaction():
         winners = await _decide(connection, results, counters)
@@ -135,7 +160,7 @@ async def apply_results(connection: Connection, results: Sequence[JobResult]) ->
         # An item that will be tried again still needs its inputs.
         wanted = [uri for winner in winners if winner.decision.status is not Status.PENDING for uri in winner.result.deletions]
         await request_deletions(connection, [*wanted, *replaced, *superfluous])
-    return counters
+    return Applied(counters, [Ending(winner.result, winner.graph, winner.decision.status is Status.PENDING) for winner in winners])
 
 
 async def _decide(connection: Connection, results: Sequence[JobResult], counters: Counter[str]) -> list[_Winner]:
@@ -149,7 +174,7 @@ async def _decide(connection: Connection, results: Sequence[JobResult], counters
     # Read again: another replica may have finished them before the locks were ours.
     rows = await connection.fetch(
         """SELECT j.id, j.kind, j.state, coalesce(j.scene_id, j.tile_id) AS item,
-                  coalesce(s.retries_left, t.retries_left) AS retries_left,
+                  coalesce(s.retries_left, t.retries_left) AS retries_left, coalesce(s.data ->> 'graph_name', t.graph_name) AS graph,
                   coalesce((s.data ->> 'is_retriable')::boolean, t.is_retriable) AS is_retriable,
                   (SELECT count(*) FROM job f WHERE f.error_kind = 'temporary'
                    AND (f.scene_id = j.scene_id OR f.tile_id = j.tile_id)) AS temporary_failures
@@ -173,7 +198,7 @@ async def _decide(connection: Connection, results: Sequence[JobResult], counters
             is_retriable=row["is_retriable"],
             temporary_failures=row["temporary_failures"],
         )
-        winners.append(_Winner(result, row["item"], decision))
+        winners.append(_Winner(result, row["item"], decision, row["graph"]))
     return winners
 
 

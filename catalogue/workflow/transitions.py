@@ -13,6 +13,8 @@ from catalogue.workflow.jobs import create_jobs, supersede
 from catalogue.workflow.status import Status
 from common.messages import JobKind
 
+_SCENE_FAILED = "its scene failed"
+
 
 @dataclass(frozen=True)
 class Change:
@@ -57,8 +59,8 @@ async def change_scenes(connection: Connection, changes: Sequence[Change]) -> No
     if failed:
         rows = await connection.fetch("SELECT id FROM tile WHERE scene_id = ANY($1) AND status IN ('NEW', 'PENDING', 'RETRY')", failed)
         tiles = sorted(row["id"] for row in rows)
-        await supersede(connection, JobKind.TILE, tiles, "its scene failed")
-        await change_tiles(connection, [Change(tile, Status.FAILED, 0, "its scene failed") for tile in tiles], keep_retries=True)
+        await supersede(connection, JobKind.TILE, tiles, _SCENE_FAILED)
+        await change_tiles(connection, [Change(tile, Status.FAILED, 0, _SCENE_FAILED) for tile in tiles], keep_retries=True)
     done = [change.item for change in changes if change.status is Status.DONE]
     if done:
         rows = await connection.fetch("SELECT id FROM tile WHERE scene_id = ANY($1)", done)
@@ -103,6 +105,25 @@ async def make_ready(connection: Connection, candidates: Sequence[int]) -> None:
         list(candidates),
     )
     await create_jobs(connection, JobKind.TILE, sorted(row["id"] for row in rows))
+
+
+async def revive_tiles(connection: Connection, scenes: Sequence[int]) -> None:
+    """The tiles that failed with their scenes wait for these again, each behind the nearest tile before it that did not fail."""
+    rows = await connection.fetch(
+        "UPDATE tile SET status = 'NEW', message = '' WHERE scene_id = ANY($1) AND status = 'FAILED' AND message = $2 RETURNING id",
+        list(scenes),
+        _SCENE_FAILED,
+    )
+    await connection.execute(
+        """WITH RECURSIVE up AS (
+               SELECT t.id, t.previous_id AS ancestor FROM tile t JOIN tile p ON p.id = t.previous_id
+               WHERE t.id = ANY($1) AND p.status = 'FAILED'
+               UNION ALL SELECT up.id, p.previous_id FROM up JOIN tile p ON p.id = up.ancestor WHERE p.status = 'FAILED'
+           )
+           UPDATE tile SET previous_id = up.ancestor FROM up LEFT JOIN tile a ON a.id = up.ancestor
+           WHERE tile.id = up.id AND (up.ancestor IS NULL OR a.status <> 'FAILED')""",
+        [row["id"] for row in rows],
+    )
 
 
 async def _unlink(connection: Connection, tile: int) -> list[int]:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import pytest
 from fixtures_services import RunningCatalogue, run_catalogue
-from fixtures_workflow import VARIABLE, Broker, payload, post, scenes, statuses, until
+from fixtures_workflow import VARIABLE, Broker, layer, payload, post, scenes, statuses, until
 from jobs_by_hand import finish_jobs, result
 
 from catalogue.database import open_pool
 from catalogue.workflow.dispatcher import Dispatcher
 from common.config import Settings
 from common.errors import ErrorKind
-from common.messages import DatasetReport, JobKind, Outcome, RasterFormat, StoredFile, TileJob
+from common.messages import JobKind, Outcome
 from common.messaging import JOBS, Lane
 from common.worker import default_queues
 
@@ -88,16 +87,6 @@ async def test_errors_use_up_the_retries_and_temporary_ones_do_not(catalogue: Ru
             assert await response.json() == {"Scenes": 1, "Tiles": 0}
         assert await finish_jobs(catalogue) == 2
         await until(catalogue, "tile", ["DONE"])
-
-
-def layer(job: TileJob, uri: str) -> dict[str, Any]:
-    """The report of one stored and indexed layer."""
-    file = StoredFile(uri=uri, size=1, sha256="00")
-    pixels = RasterFormat(dtype="uint8", nodata=0, min_value=0, max_value=255)
-    report = DatasetReport(
-        layer="layer", tile_id=job.tile.id, instance_id=job.instances["layer"], file=file, format=pixels, real_min=0, real_max=1
-    )
-    return {"files": [file], "datasets": [report]}
 
 
 async def test_the_first_result_wins_and_the_files_of_others_go(catalogue: RunningCatalogue, broker: Broker) -> None:
@@ -192,5 +181,5 @@ async def test_a_link_to_nothing_is_refused(catalogue: RunningCatalogue) -> None
         assert response.status == 201
     response = await catalogue.post("/catalog/aoi", area=payload(), tiles=scenes(1, first=1))
     problem = await response.json()
-    assert (response.status, problem["field"]) == (400, "T.previous")
+    assert (response.status, problem["field"]) == (400, "tiles.features.0.tiles.0.previous")
     assert await catalogue.count("scene") == await catalogue.count("record") == 0
