@@ -48,7 +48,8 @@ class ServerSettings(Section):
 class CatalogueSettings(Section):
     """An external catalogue. `preset` fills in what is not given."""
 
-    type: Literal["stac", "static-stac"] = "stac"
+    type: Literal["stac", "static-stac", "odata"] = "stac"
+    """That of the preset, where there is one."""
     preset: str = ""
     url: str = ""
     """API root, or the root catalogue document or folder of a static catalogue."""
@@ -59,8 +60,15 @@ class CatalogueSettings(Section):
     timeout_s: float = Field(60.0, gt=0)
     retries: int = Field(4, ge=0)
     page_size: int = Field(100, ge=1, le=1000)
+    """1000 for `odata`, unless it is given."""
     max_vertices: int = Field(400, ge=5)
     """Of the area in a query; a larger outline is simplified for the query and applied exactly to the answer."""
+    max_url_length: int = Field(4000, ge=2000, le=64_000)
+    """Of `odata`, in characters: the area is simplified to what such a URL can carry."""
+    parallel: int = Field(4, ge=1, le=32)
+    """Of `odata`: requests at once."""
+    slice_days: int = Field(92, ge=1, le=36_500)
+    """Of `odata`: a longer range of dates is cut into slices that are fetched at once, unless pages are asked for."""
 
 
 class ProviderSettings(Section):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 import uuid
@@ -12,12 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from common.errors import MissingFileError, StorageError, TemporaryError
+from common.errors import PASSING_ERRNOS, MissingFileError, StorageError, TemporaryError
 from common.messages import StoredFile
 from common.storage.base import BLOCK, PART_PREFIX, checked_key, key_below
 from common.threads import Stop, in_thread
-
-_PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ETIMEDOUT, errno.ENOMEM}
 
 
 class DirectoryStorage:
@@ -132,5 +129,5 @@ def disk_errors(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        kind = TemporaryError if error.errno in _PASSING else StorageError
+        kind = TemporaryError if error.errno in PASSING_ERRNOS else StorageError
         raise kind(f"{what}: {error.strerror or error}") from error

@@ -6,6 +6,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
@@ -124,6 +125,50 @@ def download_object(
         part.open("wb") as file,
     ):
         client.download_fileobj(bucket, key, file, Config=config, Callback=came)
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """What a bucket says of an object; `etag` changes with its content."""
+
+    key: str
+    size: int
+    etag: str
+
+
+def object_info(client: S3Client, bucket: str, key: str, *, uri: str) -> ObjectInfo:
+    """Size and version of an object; raises MissingFileError."""
+    with _s3_errors(client, bucket, uri):
+        head = client.head_object(Bucket=bucket, Key=key)
+    return ObjectInfo(key, head["ContentLength"], head["ETag"])
+
+
+def read_object(client: S3Client, bucket: str, info: ObjectInfo, start: int, stop: int, *, uri: str) -> bytes:
+    """The bytes [start, stop) of an object; raises TemporaryError where it is no longer the one of `info`."""
+    try:
+        with _s3_errors(client, bucket, uri):
+            answer = client.get_object(Bucket=bucket, Key=info.key, Range=f"bytes={start}-{stop - 1}", IfMatch=info.etag)
+            content = answer["Body"].read(stop - start + 1)
+    except StorageError as error:
+        cause = error.__cause__
+        if isinstance(cause, botocore_errors.ClientError) and cause.response["Error"].get("Code") in ("PreconditionFailed", "412"):
+            raise TemporaryError(f"{uri} changed while it was read") from error
+        raise
+    if len(content) != stop - start:
+        raise TemporaryError(f"{uri}: {len(content)} bytes came instead of {stop - start}")
+    return content
+
+
+def list_objects(client: S3Client, bucket: str, prefix: str, *, uri: str, limit: int) -> list[ObjectInfo]:
+    """The objects directly below `prefix` (which ends with a slash), the first `limit` of them."""
+    found: list[ObjectInfo] = []
+    with _s3_errors(client, bucket, uri):
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, Delimiter="/")
+        for page in pages:
+            found += [ObjectInfo(entry["Key"], entry["Size"], entry["ETag"]) for entry in page.get("Contents", [])]
+            if len(found) >= limit:
+                break
+    return found[:limit]
 
 
 @lru_cache(maxsize=16)
