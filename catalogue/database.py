@@ -24,6 +24,16 @@ else:
     Connection = asyncpg.Connection
     Pool = asyncpg.Pool
 
+PASSING_ERRORS: tuple[type[Exception], ...] = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,  # shutting down, starting up, cancelled
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,  # deadlocks and the like
+    asyncpg.InterfaceError,  # the connection is gone
+    OSError,  # with TimeoutError
+)
+"""What a database that restarts, fails over or is crowded answers: trying again mends it."""
+
 _MIGRATION_LOCK = 7_470_001
 """Key of the advisory lock replicas take to migrate one at a time."""
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Self
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, JsonValue, model_validator
 from shapely.geometry import MultiPolygon, Polygon, mapping
 from shapely.geometry.base import BaseGeometry
 
+from common.errors import UserError
 from common.geometry import footprint_from_wkt
 from common.times import UtcDatetime
+from common.validation import Int32, Int64, validated
 
 
 def _none_is_empty(value: object) -> object:
@@ -22,6 +24,15 @@ def _none_is_empty(value: object) -> object:
 
 def _none_is_text(value: object) -> object:
     return "" if value is None else value
+
+
+def _none_is_no_list(value: object) -> object:
+    return [] if value is None else value
+
+
+def _none_if_not_a_number(value: object) -> object:
+    """JSON has no NaN; where a no-data value is NaN the file itself says so."""
+    return None if isinstance(value, str) and value.lower() == "nan" else value
 
 
 Text = Annotated[str, BeforeValidator(_none_is_text)]
@@ -37,8 +48,8 @@ class Feature(BaseModel):
 class TilePlace(Feature):
     """Where a tile lies in its scene: sub-swath and burst number (1-based); empty for a tile that is the whole scene."""
 
-    swath_id: str = ""
-    tile_nr: int = 0
+    swath_id: str = Field("", max_length=32)
+    tile_nr: Int32 = 0
 
 
 class AssetLink(Feature):
@@ -50,12 +61,12 @@ class AssetLink(Feature):
     href: str
     key: str = ""
     media_type: str = ""
-    size: int | None = None
+    size: Int64 | None = None
     checksum: str | None = None
     """Multihash, as STAC's `file:checksum`."""
-    scale: float | None = None
-    offset: float | None = None
-    nodata: float | None = None
+    scale: FiniteFloat | None = None
+    offset: FiniteFloat | None = None
+    nodata: Annotated[FiniteFloat | None, BeforeValidator(_none_if_not_a_number)] = None
 
 
 class SceneMetadata(BaseModel):
@@ -90,8 +101,11 @@ class SceneData(Feature):
     @classmethod
     def _older_uuid(cls, value: object) -> object:
         """Saved files of older versions carry `uuid` beside, not inside, the metadata."""
-        if isinstance(value, dict) and "uuid" in value and not (value.get("metadata") or {}).get("uuid"):
-            return {**value, "metadata": {**(value.get("metadata") or {}), "uuid": value["uuid"]}}
+        if not isinstance(value, dict) or "uuid" not in value:
+            return value
+        metadata = value.get("metadata") or {}
+        if isinstance(metadata, dict) and not metadata.get("uuid"):
+            return {**value, "metadata": {**metadata, "uuid": value["uuid"]}}
         return value
 
     def document(self) -> dict[str, JsonValue]:
@@ -108,8 +122,8 @@ class SceneData(Feature):
 class TileData(Feature):
     """How a tile is processed."""
 
-    swath_id: Text = ""
-    tile_nr: int = 0
+    swath_id: Annotated[Text, Field(max_length=32)] = ""
+    tile_nr: Int32 = 0
     graph_name: Text = ""
     is_retriable: bool = False
 
@@ -126,12 +140,12 @@ class TileFeature(TileLink):
     """A tile of a scene, as listed for review."""
 
     data: TileData = Field(TileData(), validation_alias=AliasChoices("data", "Data"))
-    anx_time: int = Field(0, validation_alias=AliasChoices("anx_time", "AnxTime"))
+    anx_time: Int32 = Field(0, validation_alias=AliasChoices("anx_time", "AnxTime"))
     """Burst start after the ascending node, in tenths of a second; 0 for a tile that is not a burst."""
     wkt: str = Field(validation_alias=AliasChoices("wkt", "GeometryWKT"))
     previous: TileLink | None = Field(None, validation_alias=AliasChoices("previous", "Previous"))
     reference: TileLink | None = Field(None, validation_alias=AliasChoices("reference", "Reference"))
-    id: int = Field(0, validation_alias=AliasChoices("id", "ID"))
+    id: Int64 = Field(0, validation_alias=AliasChoices("id", "ID"))
 
     def footprint(self) -> BaseGeometry:
         return footprint_from_wkt(self.wkt)
@@ -141,12 +155,12 @@ class SceneFeature(Feature):
     """A scene, as listed for review and as posted back."""
 
     aoi: str = ""
-    id: int = 0
+    id: Int64 = 0
     source_id: str
     data: SceneData
     tags: TextMap = Field(default_factory=dict, validation_alias=AliasChoices("tags", "Tags"))
     wkt: str = Field(validation_alias=AliasChoices("wkt", "GeometryWKT"))
-    tiles: Annotated[list[TileFeature], BeforeValidator(lambda value: value or [])] = Field(
+    tiles: Annotated[list[TileFeature], BeforeValidator(_none_is_no_list)] = Field(
         default_factory=list, validation_alias=AliasChoices("tiles", "Tiles")
     )
 
@@ -194,6 +208,20 @@ class SceneCollection(BaseModel):
         if not isinstance(features, list) or not all(isinstance(feature, dict) for feature in features):
             raise ValueError("'features' must be a list of GeoJSON features")
         return {"scenes": [feature.get("properties") for feature in features]}
+
+    @classmethod
+    def of_review(cls, document: dict[str, Any], *, where: str) -> Self:
+        """The scenes of a GeoJSON document that came back from a person; raises UserError naming the member below `where`."""
+        features = document.get("features")
+        if not isinstance(features, list):
+            raise UserError("must be a list of GeoJSON features, as /catalog/scenes and /catalog/tiles answer", field=f"{where}.features")
+        scenes: list[SceneFeature] = []
+        for index, feature in enumerate(features):
+            properties = feature.get("properties") if isinstance(feature, dict) else None
+            if not isinstance(properties, dict):
+                raise UserError("must be a GeoJSON feature with properties", field=f"{where}.features.{index}")
+            scenes.append(validated(SceneFeature, properties, where=f"{where}.features.{index}.properties"))
+        return cls(scenes=scenes)
 
     def geojson(self) -> dict[str, Any]:
         document: dict[str, Any] = {

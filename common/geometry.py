@@ -5,12 +5,13 @@ Reads GeoJSON and WKT strictly: what is invalid is refused with the reason, neve
 
 from __future__ import annotations
 
-import math
+import re
 import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import antimeridian
+import numpy as np
 import shapely
 from shapely.errors import ShapelyError
 from shapely.geometry import MultiPolygon, Polygon
@@ -22,7 +23,8 @@ from common.errors import UserError
 MAX_VERTICES = 200_000
 """More than any country's border at 1:1M; beyond it a request is more likely a mistake or an attack."""
 
-_GEOJSON_DEPTH = {"Polygon": 2, "MultiPolygon": 3}
+_AREAS = ("Polygon", "MultiPolygon")
+_WKT_OF_AREA = re.compile(r"\s*(MULTI)?POLYGON\b", re.IGNORECASE)
 
 
 def area_of_geojson(document: dict[str, Any]) -> MultiPolygon:
@@ -39,7 +41,10 @@ def area_of_geojson(document: dict[str, Any]) -> MultiPolygon:
         raise UserError("there is no polygon in it", field=field)
     if vertices > MAX_VERTICES:
         raise UserError(f"{vertices} vertices are more than the {MAX_VERTICES} allowed; simplify the outline", field=field)
-    merged = shapely.union_all(polygons) if len(polygons) > 1 else polygons[0]
+    try:
+        merged = shapely.union_all(polygons) if len(polygons) > 1 else polygons[0]
+    except ShapelyError as error:
+        raise UserError(f"its polygons cannot be united: {error}", field=field) from None
     area = as_multipolygon(merged)
     if area.is_empty or area.area == 0:
         raise UserError("the area is empty", field=field)
@@ -47,16 +52,35 @@ def area_of_geojson(document: dict[str, Any]) -> MultiPolygon:
 
 
 def footprint_from_wkt(text: str) -> BaseGeometry:
-    """The geometry of a WKT; raises UserError."""
+    """The polygon or polygons of a WKT, in degrees (EPSG:4326); raises UserError."""
+    # Other kinds are not even parsed: the parser follows collections of collections until its stack ends, and the process with it.
+    if not _WKT_OF_AREA.match(text):
+        raise UserError(f"{text[:40]!r} is not the WKT of a POLYGON or MULTIPOLYGON", field="wkt")
     try:
-        geometry: BaseGeometry = shapely.from_wkt(text)
-    except (ShapelyError, TypeError) as error:
+        with np.errstate(all="ignore"):
+            geometry: BaseGeometry = shapely.force_2d(shapely.from_wkt(text))
+    except ShapelyError as error:
         raise UserError(f"not a WKT geometry: {error}", field="wkt") from None
-    if geometry is None or geometry.is_empty:
+    if geometry.is_empty:
         raise UserError("the geometry is empty", field="wkt")
-    if not math.isfinite(sum(geometry.bounds)):
+    coordinates = shapely.get_coordinates(geometry)
+    if not np.isfinite(coordinates).all():
         raise UserError("coordinates must be finite numbers", field="wkt")
+    if (np.abs(coordinates) > (180, 90)).any():
+        raise UserError("a position is outside of longitude -180..180 or latitude -90..90", field="wkt")
     return geometry
+
+
+def check_footprint(text: str, *, field: str) -> None:
+    """Raises UserError, naming `field`, unless the WKT is a valid footprint of a sane size."""
+    try:
+        footprint = footprint_from_wkt(text)
+    except UserError as error:
+        raise UserError(error.detail, field=field) from None
+    if (vertices := shapely.get_num_coordinates(footprint)) > MAX_VERTICES:
+        raise UserError(f"{vertices} vertices are more than the {MAX_VERTICES} allowed", field=field)
+    if not footprint.is_valid:
+        raise UserError(f"the polygon is not valid: {explain_validity(footprint)}", field=field)
 
 
 def as_multipolygon(geometry: BaseGeometry) -> MultiPolygon:
@@ -105,12 +129,12 @@ def _geometries(document: dict[str, Any]) -> Iterator[tuple[str, object]]:
             yield f"features.{index}.geometry", feature.get("geometry")
     elif kind == "Feature":
         yield "geometry", document.get("geometry")
-    elif kind in _GEOJSON_DEPTH or kind == "GeometryCollection":
+    elif kind in _AREAS or kind == "GeometryCollection":
         yield "coordinates" if kind != "GeometryCollection" else "geometries", document
     elif kind is None and isinstance(document.get("geometry"), dict):
         yield "geometry", document["geometry"]
     else:
-        raise UserError(f"'{kind}' is not one of Feature, FeatureCollection, Polygon, MultiPolygon", field="type")
+        raise UserError(f"{_shown(kind)} is not one of Feature, FeatureCollection, Polygon, MultiPolygon", field="type")
 
 
 def _polygons(geometry: object, where: str) -> list[Polygon]:
@@ -122,8 +146,8 @@ def _polygons(geometry: object, where: str) -> list[Polygon]:
         if not isinstance(members, list):
             raise UserError("must be a list of geometries", field=f"{where}.geometries")
         return [polygon for index, member in enumerate(members) for polygon in _polygons(member, f"{where}.{index}")]
-    if kind not in _GEOJSON_DEPTH:
-        raise UserError(f"'{kind}' is not one of Polygon, MultiPolygon: an area is needed", field=where)
+    if kind not in _AREAS:
+        raise UserError(f"{_shown(kind)} is not one of Polygon, MultiPolygon: an area is needed", field=where)
     coordinates = geometry.get("coordinates")
     rings = [coordinates] if kind == "Polygon" else coordinates
     if not isinstance(rings, list) or not rings:
@@ -142,14 +166,17 @@ def _polygon(rings: object, where: str) -> list[Polygon]:
             warnings.simplefilter("ignore")
             try:
                 fixed = antimeridian.fix_polygon(polygon, fix_winding=True)
-            except ValueError as error:
-                raise UserError(f"cannot be split at the antimeridian: {error}", field=where) from None
+            except (ValueError, ArithmeticError, LookupError, AssertionError, ShapelyError) as error:
+                # The library takes for granted what a hostile ring does not hold to.
+                raise UserError(f"cannot be split at the antimeridian: {error}".rstrip(": "), field=where) from None
         parts = [part for part in _parts(fixed) if isinstance(part, Polygon)]
     else:
         parts = [polygon]
     for part in parts:
         if not part.is_valid:
             raise UserError(f"the polygon is not valid: {explain_validity(part)}", field=where)
+        if (np.abs(shapely.get_coordinates(part)) > (180, 90)).any():
+            raise UserError("cannot be split at the antimeridian; post the parts on each side of it", field=where)
     return parts
 
 
@@ -164,8 +191,8 @@ def _ring(ring: object, where: str) -> list[tuple[float, float]]:
             raise UserError("a position is [longitude, latitude]", field=where)
         longitude, latitude = position[0], position[1]
         for value in (longitude, latitude):
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise UserError(f"{value!r} is not a finite number", field=where)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not -1e9 < value < 1e9:
+                raise UserError(f"{_shown(value)} is not a number of degrees", field=where)
         if not -90 <= latitude <= 90:
             raise UserError(f"latitude {latitude} is outside -90..90 (positions are [longitude, latitude])", field=where)
         if not -360 <= longitude <= 360:
@@ -186,6 +213,11 @@ def _crosses(geometry: BaseGeometry) -> bool:
             if bool((abs(longitudes[1:] - longitudes[:-1]) > 180).any()):
                 return True
     return False
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"
 
 
 def _parts(geometry: BaseGeometry) -> Iterable[BaseGeometry]:

@@ -7,26 +7,30 @@ catalogue's business.
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 import math
 import re
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, WithJsonSchema, field_validator, model_validator
+from pydantic.json_schema import SkipJsonSchema
 from shapely.geometry import MultiPolygon
 
 from common.errors import UserError
 from common.geometry import area_of_geojson
 from common.product_names import Constellation, constellation_of
 from common.times import UtcDatetime
-from common.validation import validated
+from common.validation import check_storable, shown_key, validated
 
 MAX_BYTES = 16 * 2**20
 """Of a payload's text; a country's outline at full detail is below it."""
 
 _NAME = re.compile(r"[A-Za-z0-9_:-]{1,128}")
 _LAYER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+_MOST_GUESSES = 20
+"""Unknown members that are compared with the known ones: finding what was meant takes its time."""
 _GEOJSON_MEMBERS = {"type", "features", "geometry", "geometries", "coordinates", "properties", "bbox", "id", "crs"}
 
 
@@ -49,7 +53,7 @@ class _Part(BaseModel):
 class SceneType(_Part):
     """Which products: the constellation and the search parameters, their names in lower case."""
 
-    constellation: Constellation
+    constellation: Annotated[Constellation, WithJsonSchema({"type": "string", "examples": ["sentinel2"]}, mode="validation")]
     parameters: dict[str, ScalarText] = Field(default_factory=dict)
 
     @field_validator("constellation", mode="before")
@@ -70,9 +74,9 @@ class SceneType(_Part):
 class LayerTarget(_Part):
     """Where a layer is indexed: an instance of a variable, by names or by id."""
 
-    variable: str = ""
-    instance: str = ""
-    instance_id: str = ""
+    variable: str = Field("", max_length=128)
+    instance: str = Field("", max_length=128)
+    instance_id: str = Field("", max_length=64)
 
     @model_validator(mode="after")
     def _named(self) -> LayerTarget:
@@ -85,7 +89,7 @@ class Payload(_Part):
     """A request to ingest an area."""
 
     name: str
-    area: MultiPolygon = Field(exclude=True)
+    area: SkipJsonSchema[MultiPolygon] = Field(exclude=True)
     """EPSG:4326."""
     start_time: UtcDatetime
     end_time: UtcDatetime
@@ -95,14 +99,14 @@ class Payload(_Part):
     graph_config: dict[str, ScalarText] = Field(default_factory=dict)
     layers: dict[str, LayerTarget] = Field(default_factory=dict)
     record_tags: dict[str, ScalarText] = Field(default_factory=dict)
-    annotations_urls: list[str] = Field(default_factory=list, max_length=16)
-    is_retriable: bool = False
-    retry_count: Annotated[int, Field(ge=0, le=100)] = 0
-    storage_uri: str = ""
-    page: Annotated[int, Field(ge=0)] = 0
-    limit: Annotated[int, Field(ge=0, le=100_000)] = 0
+    annotations_urls: list[Annotated[str, Field(max_length=4096)]] = Field(default_factory=list, max_length=16)
+    is_retriable: StrictBool = False
+    retry_count: Annotated[StrictInt, Field(ge=0, le=100)] = 0
+    storage_uri: str = Field("", max_length=1024)
+    page: Annotated[StrictInt, Field(ge=0, le=1_000_000)] = 0
+    limit: Annotated[StrictInt, Field(ge=0, le=100_000)] = 0
     """0: all."""
-    priority: Annotated[int, Field(ge=-1000, le=1000)] = 1
+    priority: Annotated[StrictInt, Field(ge=-1000, le=1000)] = 1
     """Higher runs first."""
 
     @field_validator("graph_config", "layers", "record_tags", "annotations_urls", "storage_uri", mode="before")
@@ -123,7 +127,7 @@ class Payload(_Part):
     @classmethod
     def _plain_layers(cls, value: dict[str, LayerTarget]) -> dict[str, LayerTarget]:
         for layer in value:
-            if not _LAYER.fullmatch(layer):
+            if not _LAYER.fullmatch(layer) or ".." in layer:
                 raise ValueError(f"{layer[:80]!r} is not a name for a layer (letters, digits and _ . -)")
         return value
 
@@ -132,7 +136,7 @@ class Payload(_Part):
     def _sane_keys(cls, value: dict[str, str]) -> dict[str, str]:
         for key, text in value.items():
             if not key or len(key) > 128 or "\x00" in key + text:
-                raise ValueError(f"{key[:80]!r} is not a usable name or its value holds a NUL character")
+                raise ValueError(f"{key[:80]!r} is not a usable name (1 to 128 characters) or its value holds a NUL character")
         return value
 
     @model_validator(mode="after")
@@ -148,11 +152,11 @@ def parse_payload(source: bytes | str | dict[str, Any], *, allow_yaml: bool = Fa
     Raises UserError naming the field.
     """
     document = source if isinstance(source, dict) else decode(source, allow_yaml=allow_yaml)
-    for key in document:
-        if key not in Payload.model_fields and key not in _GEOJSON_MEMBERS:
-            guesses = difflib.get_close_matches(key, Payload.model_fields, n=1, cutoff=0.75)
-            if guesses:
-                raise UserError(f"unknown field; did you mean '{guesses[0]}'?", field=key[:80])
+    unknown = (key for key in document if key not in Payload.model_fields and key not in _GEOJSON_MEMBERS and len(key) <= 40)
+    for key in itertools.islice(unknown, _MOST_GUESSES):
+        guesses = difflib.get_close_matches(key, Payload.model_fields.keys() - {"area"}, n=1, cutoff=0.75)
+        if guesses:
+            raise UserError(f"unknown field; did you mean '{guesses[0]}'?", field=shown_key(key))
     missing = [
         key for key in ("name", "start_time", "end_time", "scene_type", "scene_graph_name", "tile_graph_name") if key not in document
     ]
@@ -161,32 +165,38 @@ def parse_payload(source: bytes | str | dict[str, Any], *, allow_yaml: bool = Fa
     return validated(Payload, {**document, "area": area_of_geojson(document)})
 
 
-def decode(source: bytes | str, *, allow_yaml: bool = False) -> dict[str, Any]:
-    """The JSON (or YAML) object of a text; raises UserError saying where it breaks."""
-    if len(source) > MAX_BYTES:
-        raise UserError(f"larger than {MAX_BYTES // 2**20} MB", field="area")
+def decode(
+    source: bytes | str, *, allow_yaml: bool = False, where: str = "area", within: str = "", max_bytes: int = MAX_BYTES
+) -> dict[str, Any]:
+    """The JSON (or YAML) object of a text, of values that can be kept.
+
+    Raises UserError: of the text as a whole it names `where`, of a member its path, below `within`.
+    """
+    if len(source) > max_bytes:
+        raise UserError(f"larger than {max_bytes // 2**20} MB", field=where)
     try:
         text = source.decode("utf-8-sig") if isinstance(source, bytes) else source
     except UnicodeDecodeError:
-        raise UserError("not UTF-8 text", field="area") from None
+        raise UserError("not UTF-8 text", field=where) from None
     try:
         document = json.loads(text, parse_constant=_no_constant)
     except RecursionError:
-        raise UserError("nested too deeply", field="area") from None
+        raise UserError("nested too deeply", field=where) from None
     except ValueError as error:
         if not allow_yaml:
-            raise UserError(f"not JSON: {error}", field="area") from None
-        document = _decode_yaml(text)
+            raise UserError(f"not JSON: {error}", field=where) from None
+        document = _decode_yaml(text, where)
     if not isinstance(document, dict):
-        raise UserError("must be a JSON object", field="area")
+        raise UserError("must be a JSON object", field=where)
+    check_storable(document, where=within)
     return document
 
 
-def _decode_yaml(text: str) -> object:
+def _decode_yaml(text: str, where: str) -> object:
     try:
         return json.loads(json.dumps(yaml.safe_load(text), default=_yaml_value))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"neither JSON nor YAML: {error}", field="area") from None
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        raise UserError(f"neither JSON nor YAML: {error}", field=where) from None
 
 
 def _yaml_value(value: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import shutil
@@ -42,10 +43,19 @@ def postgres_server(server_folder: Path) -> Iterator[PostgresServer]:
 @pytest.fixture
 def database_url(postgres_server: PostgresServer) -> Iterator[str]:
     """URL of an empty database of this test alone."""
+    with empty_database(postgres_server) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def empty_database(postgres_server: PostgresServer) -> Iterator[str]:
+    """URL of a database that is dropped afterwards. Not to be entered from a running event loop."""
     name = f"test_{os.getpid()}_{next(_numbers)}"
     _execute(postgres_server.url, f"CREATE DATABASE {name} TEMPLATE template0 STRATEGY wal_log")
-    yield postgres_server.url_of(name)
-    _execute(postgres_server.url, f"DROP DATABASE {name} WITH (FORCE)")
+    try:
+        yield postgres_server.url_of(name)
+    finally:
+        _execute(postgres_server.url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(scope="session")
@@ -59,14 +69,18 @@ def nats_url(server_folder: Path) -> Iterator[str]:
 @pytest.fixture
 async def clean_nats_url(nats_url: str) -> str:
     """The same server, all streams of earlier tests deleted."""
-    client = await nats.connect(nats_url)
+    await delete_streams(nats_url)
+    return nats_url
+
+
+async def delete_streams(url: str) -> None:
+    client = await nats.connect(url)
     try:
         stream = client.jetstream()
         for info in await stream.streams_info():
             await stream.delete_stream(info.config.name)
     finally:
         await client.close()
-    return nats_url
 
 
 def _execute(url: str, statement: str) -> None:

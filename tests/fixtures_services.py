@@ -41,12 +41,17 @@ class RunningCatalogue:
 
 @pytest.fixture
 def catalogue_settings(database_url: str, clean_nats_url: str, tmp_path: Path) -> Settings:
+    return settings_for(database_url, clean_nats_url, tmp_path)
+
+
+def settings_for(database_url: str, nats_url: str, folder: Path) -> Settings:
+    """Of a catalogue on these servers, with its storage and scratch in `folder`."""
     return Settings(
-        storage=str(tmp_path / "storage"),
+        storage=str(folder / "storage"),
         database=DatabaseSettings(url=database_url),
-        nats=NatsSettings(url=clean_nats_url),
+        nats=NatsSettings(url=nats_url),
         server=ServerSettings(port=0),
-        worker=WorkerSettings(ack_wait_s=2, grace_s=1, scratch=tmp_path),
+        worker=WorkerSettings(ack_wait_s=2, grace_s=1, scratch=folder),
         limits=LimitSettings(allowed_urls=["https://", "s3://", "http://127.0.0.1"]),
     )
 

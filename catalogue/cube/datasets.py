@@ -1,4 +1,7 @@
-"""Datasets: a layer's file indexed under (record, instance) for one tile. The row names the file that counts."""
+"""Datasets: a layer's file indexed under (record, instance) for one tile. The row names the file that counts.
+
+A layer cut to an AOI is a piece of the tile, `{tile}@{aoi}`: two AOIs that share a record keep one each. Of whole tiles the latest counts.
+"""
 
 from __future__ import annotations
 
@@ -68,8 +71,9 @@ async def index_layers(connection: Connection, layers: Sequence[IndexedLayer]) -
         return []
     replaced = await connection.fetch(
         """SELECT d.uri FROM unnest($1::bigint[], $2::uuid[], $3::text[]) AS new (tile_id, instance_id, uri)
-           JOIN tile t ON t.id = new.tile_id JOIN scene s ON s.id = t.scene_id
-           JOIN dataset d ON d.record_id = s.record_id AND d.instance_id = new.instance_id AND d.tile = t.source_id AND d.uri <> new.uri""",
+           JOIN tile t ON t.id = new.tile_id JOIN scene s ON s.id = t.scene_id JOIN aoi a ON a.id = t.aoi_id
+           JOIN dataset d ON d.record_id = s.record_id AND d.instance_id = new.instance_id AND d.uri <> new.uri
+               AND d.tile = t.source_id || CASE WHEN s.clip IS NULL THEN '' ELSE '@' || a.name END""",
         [layer.report.tile_id for layer in layers],
         [UUID(layer.report.instance_id) for layer in layers],
         [layer.report.file.uri for layer in layers],
@@ -81,7 +85,8 @@ async def index_layers(connection: Connection, layers: Sequence[IndexedLayer]) -
 _UPSERT = """
 INSERT INTO dataset (record_id, instance_id, tile, tile_id, aoi, job_id, layer, uri, size, sha256, dtype, nodata, min_value, max_value,
                      real_min, real_max, exponent, bands, epsg, shape, transform, footprint, bbox)
-SELECT s.record_id, $2, t.source_id, t.id, a.name, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20
+SELECT s.record_id, $2, t.source_id || CASE WHEN s.clip IS NULL THEN '' ELSE '@' || a.name END, t.id, a.name,
+       $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20
 FROM tile t JOIN scene s ON s.id = t.scene_id JOIN aoi a ON a.id = t.aoi_id WHERE t.id = $1
 ON CONFLICT (record_id, instance_id, tile) DO UPDATE SET
     tile_id = excluded.tile_id, aoi = excluded.aoi, job_id = excluded.job_id, layer = excluded.layer, uri = excluded.uri,

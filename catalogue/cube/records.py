@@ -93,7 +93,7 @@ async def get_record(connection: Connection, record_id: UUID) -> Record:
     """Raises NotFoundError."""
     row = await connection.fetchrow("SELECT id, name, time, tags, footprint FROM record WHERE id = $1", record_id)
     if row is None:
-        raise NotFoundError(f"there is no record {record_id}")
+        raise NotFoundError(f"there is no record {record_id}", field="id")
     return _record(dict(row))
 
 

@@ -8,7 +8,17 @@ from typing import Annotated, Any, Self
 from uuid import UUID
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, PlainSerializer, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PlainSerializer,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from catalogue.database import Connection
 from common.errors import ConflictError, NotFoundError, UserError
@@ -30,6 +40,7 @@ Number = Annotated[
     float,
     BeforeValidator(_number),
     PlainSerializer(lambda value: value if math.isfinite(value) else str(value), when_used="json"),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"enum": ["nan", "inf", "-inf"]}]}),
 ]
 
 
@@ -50,13 +61,19 @@ class InstanceSpec(BaseModel):
 class VariableSpec(BaseModel):
     """What is measured: unit, bands and the default format of its layers' pixels."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"name": "CloudMask", "dtype": "uint8", "min_value": 0, "max_value": 1, "instances": [{"name": "Fmask"}]}]
+        },
+    )
 
     name: str
     unit: str = Field("", max_length=128)
     description: str = Field("", max_length=4096)
     dtype: str
-    nodata: Number = math.nan
+    nodata: Number = Field(default_factory=lambda: math.nan)
     min_value: Number
     max_value: Number
     bands: list[str] = Field(default_factory=lambda: [""], min_length=1, max_length=512)
@@ -84,15 +101,15 @@ class VariableSpec(BaseModel):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if not self.min_value < self.max_value:
-            raise ValueError("min_value must be less than max_value")
+            raise UserError(f"{self.min_value:g} must be less than max_value {self.max_value:g}", field="min_value")
         if np.issubdtype(np.dtype(self.dtype), np.integer):
             info = np.iinfo(self.dtype)
             for key, value in (("min_value", self.min_value), ("max_value", self.max_value), ("nodata", self.nodata)):
                 if not (key == "nodata" and math.isnan(value)) and not info.min <= value <= info.max:
-                    raise ValueError(f"{key} {value:g} does not fit into {self.dtype}")
+                    raise UserError(f"{value:g} does not fit into {self.dtype}", field=key)
         names = [instance.name for instance in self.instances]
         if len(names) != len(set(names)):
-            raise ValueError("instances: a name stands twice")
+            raise UserError("a name stands twice", field="instances")
         return self
 
 
@@ -147,7 +164,7 @@ async def get_variable(connection: Connection, name: str) -> Variable:
     """Raises NotFoundError."""
     found = await _variables(connection, name)
     if not found:
-        raise NotFoundError(f"there is no variable '{name[:100]}'")
+        raise NotFoundError(f"there is no variable '{name[:100]}'", field="name")
     return found[0]
 
 

@@ -12,26 +12,26 @@ from catalogue.http.endpoints import ENDPOINTS
 from catalogue.http.openapi import describe
 from catalogue.http.problems import problems
 from catalogue.http.services import SERVICES, Services
-
-DESCRIPTION = "/openapi.json"
+from catalogue.http.system import DESCRIPTION
 
 
 def create_app(around: Services) -> web.Application:
     """The application; it owns nothing of `around`."""
     app = web.Application(middlewares=[problems, _guard], client_max_size=around.settings.limits.body_bytes)
     app[SERVICES] = around
+    app.on_shutdown.append(_end_events)
     for endpoint in ENDPOINTS:
         app.router.add_route(endpoint.method, endpoint.path, endpoint.handler)
-    document = json.dumps(describe())
-
-    async def openapi(_: web.Request) -> web.Response:
-        return web.Response(text=document, content_type="application/json")
-
-    app.router.add_get(DESCRIPTION, openapi)
+    app[DESCRIPTION] = json.dumps(describe(), allow_nan=False)
     return app
 
 
-_OPEN = {endpoint.path for endpoint in ENDPOINTS if endpoint.open} | {DESCRIPTION}
+async def _end_events(app: web.Application) -> None:
+    """Streams of events would keep the service waiting."""
+    app[SERVICES].events.close()
+
+
+_OPEN = {endpoint.path for endpoint in ENDPOINTS if endpoint.open}
 
 
 @web.middleware

@@ -87,10 +87,13 @@ async def watch_aoi(request: web.Request) -> web.StreamResponse:
         with contextlib.suppress(ConnectionError, NotFoundError):
             while True:
                 try:
-                    event = await asyncio.wait_for(queue.get(), _KEEP_ALIVE_S)
+                    async with asyncio.timeout(_KEEP_ALIVE_S):
+                        event = await queue.get()
                 except TimeoutError:
                     await _send_summary(request, response, name)
                     continue
+                if event.name == "closed":
+                    break
                 if event.name == "behind":
                     await _send_summary(request, response, name)
                 else:

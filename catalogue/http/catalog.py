@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +14,11 @@ from catalogue.cube.variables import resolve_layers
 from catalogue.graphs import GraphShelf
 from catalogue.http.problems import problem_of
 from catalogue.http.requests import json_answer, query_number, read_form, wants_json
-from catalogue.http.services import services
+from catalogue.http.services import Services, services
 from catalogue.ingestion import Ingestion, check_features, check_scenes, check_storage, ingest
 from catalogue.inventory import find_scenes
+from catalogue.sentinel1.ingested import existing_bursts
+from catalogue.sentinel1.series import SeriesTile
 from catalogue.tiles import find_tiles
 from common.config import Settings
 from common.errors import UserError
@@ -46,7 +49,8 @@ async def list_tiles(request: web.Request) -> web.Response:
     if posted is not None:
         await asyncio.to_thread(check_features, posted.scenes, "scenes")
     scenes = posted or await find_scenes(area.payload, services(request).catalogues)
-    return json_answer(await asyncio.to_thread(lambda: find_tiles(area.payload, scenes).geojson()))
+    tiles = await _tiles(area.payload, scenes, services(request))
+    return json_answer(await asyncio.to_thread(tiles.geojson))
 
 
 async def post_aoi(request: web.Request) -> web.Response:
@@ -93,11 +97,21 @@ async def _post(request: web.Request, text: bytes, form: dict[str, list[bytes]])
     where = "scenes" if tiles is None else "tiles"
     if tiles is None:
         scenes = await _posted(request, form, "scenes") or await find_scenes(payload, around.catalogues)
-        tiles = await asyncio.to_thread(find_tiles, payload, scenes)
+        tiles = await _tiles(payload, scenes, around)
     await asyncio.to_thread(check_scenes, payload, tiles.scenes, around.settings, shelf, where)
     async with around.pool.acquire() as connection:
         result = await ingest(connection, payload, area.document, tiles.scenes, shelf, where)
     return Ingestion(result.name, result.scenes, [*tiles.notes, *result.notes])
+
+
+async def _tiles(payload: Payload, scenes: SceneCollection, around: Services) -> SceneCollection:
+    """The scenes with their tiles, as they would join those the AOI has."""
+
+    async def existing(tiles: Sequence[SeriesTile]) -> Sequence[SeriesTile]:
+        async with around.pool.acquire() as connection:
+            return await existing_bursts(connection, payload.name, tiles)
+
+    return await find_tiles(payload, scenes, around.annotations, existing)
 
 
 def _check_deployment(payload: Payload, settings: Settings, shelf: GraphShelf) -> None:

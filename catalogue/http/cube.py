@@ -54,7 +54,7 @@ async def list_datasets(request: web.Request) -> web.Response:
         found = await datasets.list_datasets(
             connection,
             aoi=_text(request, "aoi"),
-            record=_uuid(request.query["record"], "record") if request.query.get("record") else None,
+            record=_uuid(request.query["record"], "record") if "record" in request.query else None,
             variable=_text(request, "variable"),
             instance=_text(request, "instance"),
             offset=page.offset,
@@ -82,6 +82,9 @@ def _text(request: web.Request, key: str) -> str:
 
 def _uuid(text: str, field: str) -> UUID:
     try:
-        return UUID(text)
+        found = UUID(text)
     except ValueError:
-        raise UserError(f"'{text[:60]}' is not a UUID", field=field) from None
+        found = None
+    if found is None or str(found) != text.lower():
+        raise UserError(f"'{text[:60]}' is not a UUID", field=field)
+    return found

@@ -15,6 +15,7 @@ from catalogue.cube.variables import Variable, VariableSpec
 from catalogue.http import areas, catalog, cube, system
 from catalogue.workflow import views
 from catalogue.workflow.dead import DeadLetter
+from common.payload import Payload
 
 Schema = dict[str, Any]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -51,6 +52,8 @@ class Endpoint:
     answers: dict[int, Answer]
     query: tuple[str, ...] = ()
     """Names of parameters described in `openapi.PARAMETERS`."""
+    described: dict[str, str] = field(default_factory=dict)
+    """Parameters that are described there under another name than their own."""
     body: dict[str, Content] = field(default_factory=dict)
     open: bool = False
     """Needs no token."""
@@ -88,14 +91,42 @@ RETRIED: Schema = {
 }
 
 
+PAYLOAD: Schema = {
+    "allOf": [
+        Payload,
+        {
+            "type": "object",
+            "required": ["type"],
+            "properties": {"type": {"enum": ["Feature", "FeatureCollection", "Polygon", "MultiPolygon", "GeometryCollection"]}},
+        },
+    ],
+    "description": "The fields of a payload, in a GeoJSON Feature, FeatureCollection or geometry, which is its area",
+    "examples": [
+        {
+            "type": "Polygon",
+            "coordinates": [[[10.2, 50.2], [10.8, 50.2], [10.8, 50.8], [10.2, 50.8], [10.2, 50.2]]],
+            "name": "Example",
+            "start_time": "2024-01-01T00:00:00Z",
+            "end_time": "2024-02-01T00:00:00Z",
+            "scene_type": {"constellation": "sentinel2", "parameters": {"producttype": "S2MSI2A"}},
+            "scene_graph_name": "CopyProductToStorage",
+            "tile_graph_name": "Pass",
+        }
+    ],
+}
+
+
 def _form(*fields: str, many_areas: bool = False) -> dict[str, Content]:
-    texts: Schema = {"type": "array", "items": STRING} if many_areas else STRING
+    area: Schema = {"type": "string", "contentMediaType": JSON, "contentSchema": PAYLOAD}
+    areas: Schema = {"type": "array", "items": area, "minItems": 1} if many_areas else area
     return {
         "multipart/form-data": {
             "type": "object",
             "required": ["area"],
-            "properties": {name: texts if name == "area" else STRING for name in fields},
-        }
+            "properties": {name: areas if name == "area" else STRING for name in fields},
+            "additionalProperties": False,
+        },
+        JSON: PAYLOAD,
     }
 
 
@@ -106,6 +137,7 @@ _ENDS = {200: Answer("Tiles", {JSON: ListOf(views.TileHead)})}
 _CHANGED = {200: Answer("Changed"), 403: Answer("The state of the item does not allow it")}
 _FOUND = {200: Answer("Scenes as GeoJSON", {JSON: FEATURE_COLLECTION})}
 _PAGE = ("page", "limit")
+_OF_SEARCH = {"page": "payload_page", "limit": "payload_limit"}
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("GET", "/", system.root, "Whether the service lives", {200: Answer("It does", {TEXT: STRING})}, open=True),
@@ -119,8 +151,16 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         open=True,
     ),
     Endpoint("GET", "/metrics", system.metrics, "Figures for Prometheus", {200: Answer("Metrics", {TEXT: STRING})}),
+    Endpoint(
+        "GET",
+        "/openapi.json",
+        system.description,
+        "This description",
+        {200: Answer("OpenAPI 3.1", {JSON: {"type": "object", "required": ["openapi", "paths"]}})},
+        open=True,
+    ),
     *(
-        Endpoint(method, path, handler, summary, _FOUND, query=("page", "limit"), body=body)
+        Endpoint(method, path, handler, summary, _FOUND, query=_PAGE, described=_OF_SEARCH, body=body)
         for path, handler, summary, body in (
             ("/catalog/scenes", catalog.list_scenes, "The scenes of an area in the external catalogues", _form("area")),
             ("/catalog/tiles", catalog.list_tiles, "The tiles of an area, or of reviewed scenes", _form("area", "scenes")),
@@ -137,10 +177,18 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             207: Answer("A batch of areas of which some failed", {JSON: INGESTION}),
         },
         query=_PAGE,
+        described=_OF_SEARCH,
         body=_form("area", "scenes", "tiles", many_areas=True),
     ),
     Endpoint("GET", "/aoi/", areas.list_aois, "All AOIs", {200: Answer("AOIs", {JSON: ListOf(views.AoiHead)})}),
-    Endpoint("GET", "/aoi/{aoi}", areas.get_aoi, "Where an AOI stands; with * or ? in its name the AOIs that match", {200: _SUMMARY}),
+    Endpoint(
+        "GET",
+        "/aoi/{aoi}",
+        areas.get_aoi,
+        "Where an AOI stands; with * or ? in its name the AOIs that match",
+        {200: _SUMMARY},
+        described={"aoi": "aoi_or_pattern"},
+    ),
     Endpoint("POST", "/aoi/{aoi}", areas.create_aoi, "Create an empty AOI", {204: Answer("Created"), 409: Answer("It exists")}),
     Endpoint(
         "DELETE",
@@ -204,13 +252,21 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         {200: Answer("What was done", {JSON: {"type": "object", "required": ["done"], "properties": {"done": STRING}}})},
     ),
     Endpoint("GET", "/cube/variables", cube.list_variables, "All variables", {200: Answer("Variables", {JSON: ListOf(Variable)})}),
-    Endpoint("GET", "/cube/variables/{name}", cube.get_variable, "A variable", {200: Answer("Variable", {JSON: Variable})}),
+    Endpoint(
+        "GET",
+        "/cube/variables/{name}",
+        cube.get_variable,
+        "A variable",
+        {200: Answer("Variable", {JSON: Variable})},
+        described={"name": "variable_name"},
+    ),
     Endpoint(
         "PUT",
         "/cube/variables/{name}",
         cube.put_variable,
         "Create or update a variable; instances are added, never removed",
         {200: Answer("Updated", {JSON: Variable}), 201: Answer("Created", {JSON: Variable}), 409: Answer("Datasets need its format")},
+        described={"name": "variable_name"},
         body={JSON: VariableSpec},
     ),
     Endpoint(
@@ -229,5 +285,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "Datasets, by time",
         {200: Answer("A page", {JSON: ListOf(Dataset, "datasets")})},
         query=("aoi", "record", "variable", "instance", *_PAGE),
+        described={"aoi": "in_aoi"},
     ),
 )

@@ -15,20 +15,34 @@ from catalogue.workflow.status import Status
 
 _COUNT: Schema = {"type": "integer", "minimum": 0, "maximum": 999_999_999}
 
+_TEXT: Schema = {"type": "string", "pattern": "^[^\\u0000]*$"}
+_NUMBER: Schema = {"type": "integer", "minimum": 0, "maximum": 10**15, "examples": [1]}
+
 PARAMETERS: dict[str, tuple[str, Schema]] = {
-    "aoi": ("Name of an AOI", {"type": "string", "pattern": "^[A-Za-z0-9_:-]{1,128}$"}),
+    "aoi": ("Name of an AOI", {"type": "string", "pattern": "^[A-Za-z0-9_:-]{1,128}$", "examples": ["Example"]}),
+    "aoi_or_pattern": (
+        "Name of an AOI, or a pattern with * and ?",
+        {"type": "string", "pattern": "^[A-Za-z0-9_:*?-]{1,128}$", "examples": ["Example", "Ex*"]},
+    ),
     "status": ("State of scenes or tiles", {"type": "string", "enum": [status.value for status in Status]}),
-    "scene": ("Number of a scene", {"type": "integer", "minimum": 0, "maximum": 10**15}),
-    "tile": ("Number of a tile", {"type": "integer", "minimum": 0, "maximum": 10**15}),
-    "name": ("Name", {"type": "string"}),
+    "in_aoi": ("Name of an AOI", _TEXT),
+    "scene": ("Number of a scene", _NUMBER),
+    "tile": ("Number of a tile", _NUMBER),
+    "name": ("Name", _TEXT),
+    "variable_name": (
+        "Name of a variable",
+        {"type": "string", "pattern": "^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}$", "examples": ["CloudMask"]},
+    ),
     "id": ("Id", {"type": "string", "format": "uuid"}),
     "record": ("Id of a record", {"type": "string", "format": "uuid"}),
-    "variable": ("Name of a variable", {"type": "string"}),
-    "instance": ("Name of an instance", {"type": "string"}),
+    "variable": ("Name of a variable", _TEXT),
+    "instance": ("Name of an instance", _TEXT),
     "seq": ("Number of a dead letter", {"type": "integer", "minimum": 0, "maximum": 10**15}),
     "layers": ("Whether the layers go, too", {"type": "string", "enum": ["true", "false"]}),
     "page": ("Page, from 0", _COUNT),
     "limit": ("Entries of a page", _COUNT),
+    "payload_page": ("Page of the search, from 0; instead of the payload's", {"type": "integer", "minimum": 0, "maximum": 1_000_000}),
+    "payload_limit": ("Scenes of a page, 0 for all; instead of the payload's", {"type": "integer", "minimum": 0, "maximum": 100_000}),
 }
 
 
@@ -95,16 +109,15 @@ def _models() -> dict[type[BaseModel], JsonSchemaMode]:
 
 
 def _operation(endpoint: Endpoint, references: dict[type[BaseModel], Any]) -> dict[str, Any]:
+    answers = {**_problems(endpoint), **endpoint.answers}
     operation: dict[str, Any] = {
         "operationId": f"{endpoint.method.lower()}{re.sub(r'[^a-z]+', '_', endpoint.path).rstrip('_') or '_root'}",
         "summary": endpoint.summary,
-        "responses": {
-            **{str(status): _answer(status, answer, references) for status, answer in endpoint.answers.items()},
-            "default": {"description": "A problem", "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}},
-        },
+        "responses": {str(status): _answer(status, answers[status], references) for status in sorted(answers)},
     }
-    in_path = [{"name": name, "in": "path", "required": True, **_described(name)} for name in re.findall(r"{(\w+)}", endpoint.path)]
-    in_query = [{"name": name, "in": "query", "required": False, **_described(name)} for name in endpoint.query]
+    keys = {name: endpoint.described.get(name, name) for name in (*_in_path(endpoint), *endpoint.query)}
+    in_path = [{"name": name, "in": "path", "required": True, **_described(keys[name])} for name in _in_path(endpoint)]
+    in_query = [{"name": name, "in": "query", "required": False, **_described(keys[name])} for name in endpoint.query]
     if in_path or in_query:
         operation["parameters"] = [*in_path, *in_query]
     if endpoint.body and endpoint.method == "GET":
@@ -112,7 +125,7 @@ def _operation(endpoint: Endpoint, references: dict[type[BaseModel], Any]) -> di
         properties = next(iter(endpoint.body.values()))
         assert isinstance(properties, dict)
         operation.setdefault("parameters", []).extend(
-            {"name": name, "in": "query", "required": name in properties["required"], "schema": schema}
+            {"name": name, "in": "query", "required": name in properties["required"], "schema": _schema(schema, references)}
             for name, schema in properties["properties"].items()
         )
     elif endpoint.body:
@@ -121,6 +134,25 @@ def _operation(endpoint: Endpoint, references: dict[type[BaseModel], Any]) -> di
     if endpoint.open:
         operation["security"] = [{}]
     return operation
+
+
+def _problems(endpoint: Endpoint) -> dict[int, Answer]:
+    """What can go wrong with any such request."""
+    found: dict[int, Answer] = {}
+    if not endpoint.open:
+        found[400] = Answer("The request is wrong; `field` names the part to mend")
+        found |= {401: Answer("The token is missing or wrong"), 503: Answer("The database does not answer at the moment")}
+    if _in_path(endpoint):
+        found[404] = Answer("It does not exist")
+    if endpoint.body:
+        found[413] = Answer("The body is too large")
+    if endpoint.path.startswith("/catalog/"):
+        found[502] = Answer("No external catalogue answers as it should")
+    return found
+
+
+def _in_path(endpoint: Endpoint) -> list[str]:
+    return re.findall(r"{(\w+)}", endpoint.path)
 
 
 def _answer(status: int, answer: Answer, references: dict[type[BaseModel], Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import asyncpg
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from common.errors import ThresherError, UpstreamError, UserError
+from common.errors import TemporaryError, ThresherError, UpstreamError, UserError
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,9 @@ def problem_of(error: Exception) -> dict[str, Any]:
     if isinstance(error, asyncpg.PostgresConnectionError | asyncpg.InterfaceError | ConnectionError | TimeoutError):
         log.warning("answered 503: %s", error or type(error).__name__)
         return problem(503, "the database does not answer at the moment; try again")
+    if isinstance(error, TemporaryError):
+        log.warning("answered 503: %s", error)
+        return problem(503, str(error))
     if isinstance(error, ThresherError):
         log.warning("answered 500: %s", error)
         return problem(500, str(error))

@@ -119,9 +119,12 @@ def page_of(request: web.Request, *, default_limit: int | None = None, most: int
 
 
 def query_number(request: web.Request, key: str) -> int | None:
-    text = request.query.get(key, "")
-    if text == "":
+    values = request.query.getall(key, [])
+    if not values:
         return None
+    text = values[0]
+    if len(values) > 1:
+        raise UserError("may stand only once", field=key)
     if not text.isascii() or not text.isdigit() or len(text) > 9:
         raise UserError(f"'{text[:40]}' is not a number of 0 or more", field=key)
     return int(text)

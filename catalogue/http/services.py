@@ -12,6 +12,7 @@ from catalogue.events import EventHub
 from catalogue.external.base import ExternalCatalogue
 from catalogue.graphs import GraphShelf
 from catalogue.metrics import CatalogueMetrics
+from catalogue.sentinel1.annotations.reader import AnnotationReader
 from common.config import Settings
 
 
@@ -21,6 +22,7 @@ class Services:
     pool: Pool
     client: Client
     catalogues: list[ExternalCatalogue]
+    annotations: AnnotationReader
     events: EventHub
     metrics: CatalogueMetrics
 

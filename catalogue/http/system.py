@@ -13,6 +13,8 @@ from catalogue.http.services import services
 from catalogue.workflow import dead
 from common.metrics import exposition
 
+DESCRIPTION: web.AppKey[str] = web.AppKey("description", str)
+
 
 async def root(_: web.Request) -> web.Response:
     return web.Response(text="ingester ok")
@@ -28,6 +30,10 @@ async def readyz(request: web.Request) -> web.Response:
     parts = {"database": await _database(request), "broker": services(request).client.is_connected}
     ready = all(parts.values())
     return json_answer({"ready": ready, **parts}, status=200 if ready else 503)
+
+
+async def description(request: web.Request) -> web.Response:
+    return web.Response(text=request.app[DESCRIPTION], content_type="application/json")
 
 
 async def metrics(request: web.Request) -> web.Response:

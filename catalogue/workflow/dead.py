@@ -7,7 +7,7 @@ import json
 
 import nats.errors
 from nats.aio.client import Client
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import APIError, BadRequestError, NotFoundError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from catalogue.database import Pool
@@ -57,7 +57,7 @@ async def retry_dead(pool: Pool, client: Client, seq: int) -> str:
     stream = client.jetstream()
     try:
         message = await stream.get_msg(DEAD, seq)
-    except NotFoundError:
+    except (NotFoundError, BadRequestError):
         raise NoSuchError(f"there is no dead letter {seq}", field="seq") from None
     subject, data = (message.subject or "").removeprefix(_PREFIX), message.data or b""
     item = await _item_of(pool, data) if subject.startswith("jobs.") else None
