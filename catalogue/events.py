@@ -32,7 +32,8 @@ _RETRY_S = 1.0
 
 @dataclass(frozen=True)
 class Event:
-    """`status`: {kind, items: [[id, source_id, status]]}; `progress`: {job, worker, step, done}; `behind`: events were lost."""
+    """`status`: {kind, items: [[id, source_id, status]]}; `progress`: {job, worker, step, done}; `behind`: events were lost; `closed`: the
+    service ends."""
 
     name: str
     data: dict[str, Any]
@@ -57,6 +58,10 @@ class EventHub:
                 log.debug("events: %s", error)
                 self._tell_all(Event("behind", {}))
                 await asyncio.sleep(_RETRY_S)
+
+    def close(self) -> None:
+        """Tell all watchers that the service ends."""
+        self._tell_all(Event("closed", {}))
 
     @contextlib.asynccontextmanager
     async def watch(self, aoi: str) -> AsyncIterator[asyncio.Queue[Event]]:
@@ -101,7 +106,8 @@ class EventHub:
         try:
             while self._wanted.is_set() and not gone.is_set():
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(gone.wait(), _RETRY_S)
+                    async with asyncio.timeout(_RETRY_S):
+                        await gone.wait()
         finally:
             if not connection.is_closed():
                 connection.remove_termination_listener(lost)

@@ -16,6 +16,7 @@ from catalogue.external.registry import configured_catalogues
 from catalogue.http.app import create_app
 from catalogue.http.services import Services
 from catalogue.metrics import CatalogueMetrics
+from catalogue.sentinel1.annotations.reader import configured_reader
 from catalogue.workflow.deletions import Sweeper
 from catalogue.workflow.dispatcher import Dispatcher
 from catalogue.workflow.results import ResultConsumer
@@ -24,6 +25,7 @@ from common.errors import ConfigurationError, StorageError
 from common.messages import JobKind
 from common.messaging import connect, declare
 from common.storage import Storage, is_below, open_storage
+from common.tasks import stop_tasks
 from common.worker import default_queues
 
 log = logging.getLogger(__name__)
@@ -35,6 +37,7 @@ async def running_catalogue(settings: Settings) -> AsyncIterator[str]:
     _check_guarded(settings)
     storage_of = _storages(settings)
     catalogues = configured_catalogues(settings)
+    annotations = configured_reader(settings)
     async with contextlib.AsyncExitStack() as stack:
         pool = await open_pool(require(settings.database.url, "database.url"), size=settings.database.pool_size)
         stack.push_async_callback(pool.close)
@@ -52,10 +55,9 @@ async def running_catalogue(settings: Settings) -> AsyncIterator[str]:
                 ("deletions", Sweeper(pool, storage_of)),
             )
         ]
-        stack.push_async_callback(_cancel, tasks)
-        runner = web.AppRunner(
-            create_app(Services(settings, pool, client, catalogues, events, metrics)), access_log=None, shutdown_timeout=5
-        )
+        stack.push_async_callback(stop_tasks, tasks)
+        around = Services(settings, pool, client, catalogues, annotations, events, metrics)
+        runner = web.AppRunner(create_app(around), access_log=None, shutdown_timeout=5)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         site = web.TCPSite(runner, settings.server.host, settings.server.port)
@@ -75,12 +77,6 @@ async def _for_ever(run: Callable[[], object], name: str) -> None:
         except Exception:
             log.exception("the %s met an error nobody expected and starts again", name)
             await asyncio.sleep(1)
-
-
-async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _storages(settings: Settings) -> Callable[[str], Storage]:

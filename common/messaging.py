@@ -19,7 +19,7 @@ import nats.errors
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
-from nats.js.errors import NotFoundError
+from nats.js.errors import APIError, NotFoundError
 
 from common.config import NatsSettings, WorkerSettings, require
 from common.errors import ConfigurationError
@@ -111,8 +111,35 @@ async def connect(settings: NatsSettings, name: str, *, wait_s: float = 30.0) ->
     return client
 
 
-async def declare(js: JetStreamContext, settings: NatsSettings, worker: WorkerSettings, queues: Sequence[JobQueue]) -> None:
-    """Create or update the streams and consumers. Only the catalogue does this; workers bind to what is there."""
+async def declare(
+    js: JetStreamContext, settings: NatsSettings, worker: WorkerSettings, queues: Sequence[JobQueue], *, wait_s: float = 60.0
+) -> None:
+    """Create or update the streams and consumers. Only the catalogue does this; workers bind to what is there.
+
+    Tries for `wait_s`, as a cluster may have no leader or too few nodes yet. Raises ConfigurationError.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + wait_s
+    while True:
+        try:
+            return await _declare(js, settings, worker, queues)
+        except (nats.errors.Error, APIError, OSError) as error:
+            if loop.time() > deadline:
+                raise ConfigurationError(f"nats: streams and consumers cannot be declared: {error or type(error).__name__}") from None
+            log.debug("declaring: %s", error or type(error).__name__)
+            await asyncio.sleep(0.5)
+
+
+async def is_declared(js: JetStreamContext, queues: Sequence[JobQueue]) -> bool:
+    """Whether all streams and consumers are there; a broker that lost its data, or a replica that died while declaring, left fewer."""
+    try:
+        jobs, results, _ = [(await js.stream_info(name)).state.consumer_count or 0 for name in (JOBS, RESULTS, DEAD)]
+    except NotFoundError:
+        return False
+    return jobs >= len(queues) and results >= 1
+
+
+async def _declare(js: JetStreamContext, settings: NatsSettings, worker: WorkerSettings, queues: Sequence[JobQueue]) -> None:
     for config in _streams(settings):
         try:
             await js.stream_info(config.name or "")
@@ -133,7 +160,9 @@ async def declare(js: JetStreamContext, settings: NatsSettings, worker: WorkerSe
         )
     await js.add_consumer(
         RESULTS,
-        ConsumerConfig(durable_name=RESULTS_CONSUMER, ack_policy=AckPolicy.EXPLICIT, ack_wait=30, max_deliver=-1, max_ack_pending=-1),
+        ConsumerConfig(
+            durable_name=RESULTS_CONSUMER, ack_policy=AckPolicy.EXPLICIT, ack_wait=worker.ack_wait_s, max_deliver=-1, max_ack_pending=-1
+        ),
     )
 
 

@@ -33,6 +33,16 @@ class Pull:
         self._credit = 0
         self._credit_ends = 0.0
         self._trouble = ""
+        self._has_arrived = asyncio.Event()
+
+    @property
+    def credit(self) -> int:
+        """How many messages may still come without being asked for again."""
+        return self._credit if time.monotonic() <= self._credit_ends else 0
+
+    async def arrival(self) -> None:
+        """Returns when a message is here to be received."""
+        await self._has_arrived.wait()
 
     async def open(self) -> None:
         self._inbox = self._client.new_inbox()
@@ -49,7 +59,8 @@ class Pull:
         if self._arrived.empty():
             await self._ask(most)
             try:
-                first = await asyncio.wait_for(self._arrived.get(), EXPIRES_S + 0.5)
+                async with asyncio.timeout(EXPIRES_S + 0.5):
+                    first = await self._arrived.get()
             except TimeoutError:
                 return []
             if first.headers is not None and not first.reply:
@@ -75,6 +86,8 @@ class Pull:
             message = self._arrived.get_nowait()
             if message.reply:
                 messages.append(message)
+        if self._arrived.empty():
+            self._has_arrived.clear()
         return messages
 
     def _no_messages(self) -> list[Msg]:
@@ -88,6 +101,7 @@ class Pull:
         if status is None or message.reply:
             self._credit = max(0, self._credit - 1)
             self._arrived.put_nowait(message)
+            self._has_arrived.set()
             return
         # 408: the request has expired, with so many messages still owed; 409, 503: the consumer or its leader is gone.
         self._credit = max(0, self._credit - int((message.headers or {}).get(_PENDING, self._credit)))

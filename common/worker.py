@@ -1,7 +1,8 @@
 """The loop of every worker: take a job, run it under a heartbeat, report its outcome, and only then acknowledge it.
 
-A job whose heartbeats fail for longer than `ack_wait` may already run elsewhere: it is stopped without storing or reporting anything
-more. On SIGTERM the loop takes no more work, gives running jobs the grace time and hands the rest back (`released`).
+A job whose last heartbeat was confirmed longer than `ack_wait` ago may already run elsewhere, also when it was this process that stood
+still: it is stopped without storing or reporting anything more. On SIGTERM the loop takes no more work, gives running jobs the grace time
+and hands the rest back (`released`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import shutil
 import socket
 import time
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -33,6 +35,7 @@ from common.messaging import CANCEL, JOBS, JobQueue, Lane, decode_cancellation, 
 from common.metrics import WorkerMetrics
 from common.pull import Pull
 from common.scratch import Scratch
+from common.tasks import stop_tasks
 from common.work import Handler, JobContext, WorkReport
 
 log = logging.getLogger(__name__)
@@ -40,6 +43,9 @@ log = logging.getLogger(__name__)
 _PUBLISH_S = 5.0
 _GUARD_S = 5.0
 """How often a worker that refuses new work looks whether it can take some again."""
+_IN_PROGRESS = b"+WPI"
+_REMEMBERED = 100_000
+"""Cancellations."""
 _TAIL = 4000
 _MODELS: dict[JobKind, type[SceneJob] | type[TileJob]] = {JobKind.SCENE: SceneJob, JobKind.TILE: TileJob}
 
@@ -63,7 +69,9 @@ class Worker:
     """Why no new jobs are taken at the moment."""
     _slots: asyncio.Semaphore = field(init=False)
     _work_of: dict[UUID, asyncio.Task[WorkReport]] = field(default_factory=dict)
-    _cancelled: set[UUID] = field(default_factory=set)
+    _cancelled: OrderedDict[UUID, None] = field(default_factory=OrderedDict)
+    """The latest cancellations: one may come before its job."""
+    _pulls: list[Pull] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._slots = asyncio.Semaphore(self.concurrency)
@@ -85,9 +93,8 @@ class Worker:
                 if puller.done() and not self._stopping.is_set():
                     puller.result()
         finally:
-            for task in [stopping, *pullers]:
-                task.cancel()
-            await asyncio.gather(stopping, *pullers, return_exceptions=True)
+            stopping.cancel()
+            await stop_tasks(pullers)
             await self._drain()
             await asyncio.to_thread(scratch.close)
 
@@ -101,14 +108,19 @@ class Worker:
             await asyncio.wait(self._running, timeout=2 * _PUBLISH_S)
 
     async def _pull(self, js: JetStreamContext, queue: JobQueue, scratch: Scratch) -> None:
-        """Take jobs of one queue while there is room. All lanes wait on the broker at once; the urgent one asks for one at a time."""
+        """Take jobs of one queue while there is room. All lanes wait on the broker at once; the urgent one asks for one at a time.
+
+        A job that comes when others have filled the room is taken all the same and waits under its heartbeat: left lying, it would be
+        given out again.
+        """
         await self._bind(js, queue)
         pull = Pull(self.client, JOBS, queue.consumer)
         await pull.open()
+        self._pulls.append(pull)
         try:
             while True:
-                await self._room(scratch)
-                free = self.concurrency - len(self._running)
+                await self._room(scratch, pull)
+                free = self.concurrency - len(self._running) - sum(other.credit for other in self._pulls if other is not pull)
                 try:
                     messages = await pull.receive(1 if queue.lane is Lane.URGENT else max(1, free))
                 except (TemporaryError, nats.errors.Error, OSError) as error:
@@ -122,11 +134,19 @@ class Worker:
             for message in await pull.close():
                 self._start(js, message, scratch)
 
-    async def _room(self, scratch: Scratch) -> None:
-        """Wait until there is a free place, and disk and memory for what it will need."""
-        while True:
-            while len(self._running) >= self.concurrency:
-                await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+    async def _room(self, scratch: Scratch, pull: Pull) -> None:
+        """Wait until there is a free place, and disk and memory for what it will need, or until a job has come nevertheless."""
+        arrival = asyncio.create_task(pull.arrival())
+        try:
+            await self._free_place(scratch, arrival)
+        finally:
+            arrival.cancel()
+
+    async def _free_place(self, scratch: Scratch, arrival: asyncio.Task[None]) -> None:
+        while not arrival.done():
+            if len(self._running) >= self.concurrency:
+                await asyncio.wait([arrival, *self._running], return_when=asyncio.FIRST_COMPLETED)
+                continue
             reason = refusal(self.settings.worker, scratch.parent)
             if bool(reason) != bool(self.refusing):
                 log.warning("%s", f"no new jobs are taken: {reason}" if reason else "new jobs are taken again")
@@ -134,7 +154,7 @@ class Worker:
             self.metrics.refusing.set(bool(reason))
             if not reason:
                 return
-            await asyncio.sleep(_GUARD_S)
+            await asyncio.wait([arrival], timeout=_GUARD_S)
 
     async def _on_cancel(self, message: Msg) -> None:
         try:
@@ -143,9 +163,11 @@ class Worker:
             log.warning("a cancellation cannot be read: %s", error)
             return
         for job in jobs:
+            self._cancelled[job] = None
             if job in self._work_of:
-                self._cancelled.add(job)
                 self._work_of[job].cancel()
+        while len(self._cancelled) > _REMEMBERED:
+            self._cancelled.popitem(last=False)
 
     def _start(self, js: JetStreamContext, message: Msg, scratch: Scratch) -> None:
         task = asyncio.create_task(self._take(js, message, scratch))
@@ -176,7 +198,8 @@ class Worker:
                 return
 
     async def _take(self, js: JetStreamContext, message: Msg, scratch: Scratch) -> None:
-        started = datetime.now(UTC)
+        started, run = datetime.now(UTC), uuid4()
+        pulse = _Pulse(self.client, message, self.settings.worker.ack_wait_s)
         try:
             job = _MODELS[self.kind].model_validate_json(message.data)
         except ValidationError as error:
@@ -187,11 +210,15 @@ class Worker:
         scene = job.scene if isinstance(job, SceneJob) else job.tile.scene
         tile = {"tile": job.tile.source_id} if isinstance(job, TileJob) else {}
         with log_context(aoi=scene.aoi, scene=scene.source_id, job=job.job, **tile):
-            outcome, report = await self._attempt(message, job, scene.aoi, scratch)
-            if outcome is None:
+            heart = asyncio.create_task(pulse.beat())
+            try:
+                outcome, report = await self._attempt(message, job, scene.aoi, scratch, run, pulse, heart)
+            finally:
+                heart.cancel()
+            if not pulse.is_alive:
+                log.warning("the broker was out of reach for too long: stopped, the job may run elsewhere")
                 return
             if job.job in self._cancelled:
-                self._cancelled.discard(job.job)
                 log.info("cancelled")
                 await message.ack()
                 return
@@ -209,37 +236,37 @@ class Worker:
                 deletions=report.deletions,
                 started_at=started,
                 ended_at=datetime.now(UTC),
+                deliveries=message.metadata.num_delivered or 1,
             )
             log.info("%s in %.1f s%s", outcome, (result.ended_at - started).total_seconds(), f": {failure}" if failure else "")
             self.metrics.ended(job.graph_name, result)
             if outcome is Outcome.POISONED:
                 await js.publish(f"dead.{message.subject}", message.data, headers={"Thresher-Reason": result.message})
-            await self._report(js, message, result)
+            await self._report(js, message, result, run, pulse)
 
-    async def _attempt(self, message: Msg, job: SceneJob | TileJob, aoi: str, scratch: Scratch) -> tuple[Outcome | None, WorkReport]:
-        """Run the job under its heartbeat. No outcome: it belongs to another worker now."""
+    async def _attempt(
+        self, message: Msg, job: SceneJob | TileJob, aoi: str, scratch: Scratch, run: UUID, pulse: _Pulse, heart: asyncio.Task[None]
+    ) -> tuple[Outcome, WorkReport]:
+        """Run the job while its heart beats."""
+        if job.job in self._cancelled:
+            return Outcome.RELEASED, WorkReport()
         deliveries = message.metadata.num_delivered or 1
         if deliveries > self.settings.worker.max_deliveries:
             reason = f"given out {deliveries} times without an end: it seems to kill its worker"
             return Outcome.POISONED, WorkReport(error=ThresherError(reason))
-        heart = asyncio.create_task(self._beat(message))
-        run = uuid4()
-        work = self._work_of[job.job] = asyncio.create_task(self._work(job, aoi, run, scratch))
+        work = self._work_of[job.job] = asyncio.create_task(self._work(job, aoi, run, scratch, pulse))
         try:
             await asyncio.wait([heart, work], return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                log.warning("the broker was out of reach for too long: stopped, the job may run elsewhere")
-                return None, WorkReport()
-            return _outcome(work)
+            return _outcome(work) if work.done() else (Outcome.RELEASED, WorkReport())
         except asyncio.CancelledError:
             return Outcome.RELEASED, WorkReport()
         finally:
-            self._work_of.pop(job.job, None)
-            for task in (heart, work):
-                task.cancel()
-            await asyncio.gather(heart, work, return_exceptions=True)
+            if self._work_of.get(job.job) is work:
+                del self._work_of[job.job]
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
 
-    async def _work(self, job: SceneJob | TileJob, aoi: str, run: UUID, scratch: Scratch) -> WorkReport:
+    async def _work(self, job: SceneJob | TileJob, aoi: str, run: UUID, scratch: Scratch, pulse: _Pulse) -> WorkReport:
         loop = asyncio.get_running_loop()
 
         def publish(step: str, done: float) -> None:
@@ -255,42 +282,64 @@ class Worker:
             workdir = scratch.folder(run)
             try:
                 progress("started", 0.0)
-                context = JobContext(settings=self.settings, workdir=workdir, run=run, progress=progress)
+                context = JobContext(settings=self.settings, workdir=workdir, run=run, progress=progress, check_ours=pulse.check)
                 return await self.handler(job, context)  # type: ignore[arg-type]
             finally:
                 await asyncio.to_thread(shutil.rmtree, workdir, True)
 
-    async def _beat(self, message: Msg) -> None:
-        """Tell the broker every third of `ack_wait` that the job lives; ends when that failed for a whole one."""
-        ack_wait = self.settings.worker.ack_wait_s
-        last = time.monotonic()
-        while time.monotonic() - last < ack_wait:
-            await asyncio.sleep(ack_wait / 3)
-            try:
-                await asyncio.wait_for(message.in_progress(), ack_wait / 3)
-                await asyncio.wait_for(self.client.flush(timeout=max(1, int(ack_wait / 3))), ack_wait / 3)
-                if not self.client.is_connected:
-                    continue
-                last = time.monotonic()
-            except (nats.errors.Error, OSError, TimeoutError) as error:
-                log.debug("heartbeat: %s", error or type(error).__name__)
-
-    async def _report(self, js: JetStreamContext, message: Msg, result: JobResult) -> None:
-        """Hand the result to the stream of results, then acknowledge. Tries until the broker takes it."""
+    async def _report(self, js: JetStreamContext, message: Msg, result: JobResult, run: UUID, pulse: _Pulse) -> None:
+        """Hand the result to the stream of results, then acknowledge. Tries until the broker takes it or has given the job to another."""
         data = result.model_dump_json().encode()
         delay = 0.1
-        while True:
+        heart = asyncio.create_task(pulse.beat())
+        try:
+            while pulse.is_alive:
+                try:
+                    await js.publish(result_subject(self.kind), data, timeout=_PUBLISH_S, headers={"Nats-Msg-Id": f"{result.job}.{run}"})
+                    await message.ack()
+                except (nats.errors.Error, APIError, OSError) as error:
+                    log.warning("the result cannot be reported yet: %s", error or type(error).__name__)
+                    await asyncio.sleep(delay)
+                    delay = min(delay * 2, 5.0)
+                else:
+                    return
+            log.warning("the result could not be reported for too long: the job may run elsewhere")
+        finally:
+            heart.cancel()
+
+
+class _Pulse:
+    """Whether a job is still ours: the broker confirmed a heartbeat within `ack_wait_s`, by a clock that goes on when we stand still."""
+
+    def __init__(self, client: Client, message: Msg, ack_wait_s: float) -> None:
+        self._client = client
+        self._subject = message.reply
+        self._ack_wait_s = ack_wait_s
+        self._confirmed = time.monotonic()
+
+    @property
+    def is_alive(self) -> bool:
+        return time.monotonic() - self._confirmed < self._ack_wait_s
+
+    def check(self) -> None:
+        if not self.is_alive:
+            raise TemporaryError("the broker was out of reach for too long: the job may run elsewhere")
+
+    async def beat(self) -> None:
+        """Tell the broker every third of `ack_wait` that the job lives; ends when that failed for a whole one.
+
+        Answered by the leader of the consumer itself: that our own server is well says nothing about it.
+        """
+        while self.is_alive:
+            await asyncio.sleep(self._ack_wait_s / 3)
+            asked = time.monotonic()
             try:
-                await js.publish(
-                    result_subject(self.kind), data, timeout=_PUBLISH_S, headers={"Nats-Msg-Id": f"{result.job}.{result.send}.{uuid4()}"}
-                )
-                await message.ack()
-            except (nats.errors.Error, APIError, OSError) as error:
-                log.warning("the result cannot be reported yet: %s", error or type(error).__name__)
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, 5.0)
+                await self._client.request(self._subject, _IN_PROGRESS, timeout=self._ack_wait_s / 3)
+            except (nats.errors.Error, OSError) as error:
+                log.debug("heartbeat: %s", error or type(error).__name__)
             else:
-                return
+                if self.is_alive:
+                    self._confirmed = asked
 
 
 def _outcome(work: asyncio.Task[WorkReport]) -> tuple[Outcome, WorkReport]:

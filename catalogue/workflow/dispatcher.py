@@ -1,7 +1,9 @@
 """Sends ready jobs to the broker, by priority, then age. A job is claimed and committed first and published after.
 
-LISTEN wakes it; a sweep every second makes that only a hint. A sent job that is no longer in its stream although no result waits was lost
-by the broker (purged, wiped): it becomes ready again under a new number of sending, so that the broker's window of duplicates lets it pass.
+LISTEN wakes it; a sweep every second makes that only a hint. A job whose place in the stream was never written down (the broker did not
+answer, or this process died) is published again under the same number of sending: the broker tells where it lies already. A sent job that
+is no longer in its stream, although every result that was there by then has been applied, was lost by the broker (purged, wiped): it
+becomes ready again under a new number, so that the broker's window of duplicates lets it pass.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from uuid import UUID
 
 import asyncpg
@@ -18,12 +21,14 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.errors import APIError, NotFoundError
 
-from catalogue.database import Connection, Pool
+from catalogue.database import Connection, Pool, affected
 from catalogue.workflow.jobs import CHANNEL
 from catalogue.workflow.postbox import Letter, write_letters
 from common.config import Settings
+from common.errors import ConfigurationError
 from common.messages import JobKind
-from common.messaging import JOBS, RESULTS, JobQueue, declare, lane_of
+from common.messaging import JOBS, RESULTS, JobQueue, declare, is_declared, lane_of
+from common.tasks import stop_tasks
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +37,10 @@ _BATCH = 200
 _PUBLISH_S = 5.0
 _LOST_AFTER_S = 10.0
 """A sent job younger than this is not looked for in the stream."""
+_UNCONFIRMED_S = 1.0
+"""A sent job of this age ought to have a place in the stream."""
+_START = (datetime(2000, 1, 1, tzinfo=UTC), UUID(int=0))
+_TROUBLE = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, nats.errors.Error, APIError)
 
 
 @dataclass
@@ -43,6 +52,10 @@ class Dispatcher:
     settings: Settings
     queues: list[JobQueue]
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _checked: tuple[datetime, UUID] = _START
+    """The job that was looked for last, by when it was sent: the next look begins behind it."""
+    _missing: dict[tuple[UUID, int], int] = field(default_factory=dict)
+    """Jobs (and their number of sending) that are not in the stream, with the last sequence number of the results at that time."""
 
     async def run(self) -> None:
         listening = asyncio.create_task(self._listen())
@@ -52,32 +65,51 @@ class Dispatcher:
                 self._wake.clear()
                 try:
                     sent = sum([await self.dispatch(kind) for kind in JobKind])
-                except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, nats.errors.Error) as error:
+                except _TROUBLE as error:
                     log.warning("jobs cannot be sent yet: %s", error or type(error).__name__)
                     await asyncio.sleep(_SWEEP_S)
                     continue
                 if sent == 0:
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._wake.wait(), _SWEEP_S)
+                        async with asyncio.timeout(_SWEEP_S):
+                            await self._wake.wait()
         finally:
-            for task in (listening, looking):
-                task.cancel()
-            await asyncio.gather(listening, looking, return_exceptions=True)
+            await stop_tasks([listening, looking])
 
     async def dispatch(self, kind: JobKind) -> int:
         """Claim what is ready, up to a batch, and publish it; how many jobs went out."""
         async with self.pool.acquire() as connection:
             claimed = await self._claim(connection, kind)
-            if not claimed:
-                return 0
-            letters = await write_letters(connection, kind, claimed)
-        outcomes = await asyncio.gather(*(self._publish(letter) for letter in letters))
+        return await self._send(kind, claimed) if claimed else 0
+
+    async def confirm(self, *, older_than_s: float = _UNCONFIRMED_S) -> int:
+        """Publish again, under the same number of sending, what the broker has not confirmed; how many it has now. Uses job_sent."""
+        confirmed = 0
+        for kind in JobKind:
+            rows = await self.pool.fetch(
+                """SELECT id FROM job WHERE state = 'sent' AND kind = $1 AND sent_at < now() - make_interval(secs => $2)
+                   AND stream_seq IS NULL ORDER BY sent_at LIMIT $3""",
+                kind.value,
+                older_than_s,
+                _BATCH,
+            )
+            if rows:
+                confirmed += await self._send(kind, [row["id"] for row in rows])
+        return confirmed
+
+    async def _send(self, kind: JobKind, jobs: list[UUID]) -> int:
+        """Publish jobs that are marked as sent, and note where they lie; how many the broker confirmed."""
         async with self.pool.acquire() as connection:
-            await _note(connection, letters, outcomes)
-        failed = sum(seq is None for seq in outcomes)
-        if failed:
-            log.warning("%d of %d jobs could not be handed to the broker; they are tried again", failed, len(letters))
-        return len(letters) - failed
+            letters = await write_letters(connection, kind, jobs)
+        outcomes = await asyncio.gather(*(self._publish(letter) for letter in letters))
+        placed = [(letter, seq) for letter, seq in zip(letters, outcomes, strict=True) if seq is not None]
+        async with self.pool.acquire() as connection:
+            gone = await _note(connection, placed)
+        # Their AOI was deleted while they were on their way.
+        await asyncio.gather(*(self._js().delete_msg(JOBS, seq) for seq in gone), return_exceptions=True)
+        if len(placed) < len(letters):
+            log.warning("%d of %d jobs were not confirmed by the broker; they are tried again", len(letters) - len(placed), len(letters))
+        return len(placed)
 
     async def _claim(self, connection: Connection, kind: JobKind) -> list[UUID]:
         """Mark the next jobs as sent. Commits before anything is published: a result may come back at once. Uses job_ready."""
@@ -120,7 +152,7 @@ class Dispatcher:
             try:
                 async with self.pool.acquire() as connection:
                     await self._listen_on(connection)
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except _TROUBLE as error:
                 log.debug("listen: %s", error)
             await asyncio.sleep(_SWEEP_S)
 
@@ -147,34 +179,48 @@ class Dispatcher:
         while True:
             await asyncio.sleep(_SWEEP_S)
             try:
+                if not await is_declared(self._js(), self.queues):
+                    log.warning("the broker has lost streams or consumers: they are declared again")
+                    await declare(self._js(), self.settings.nats, self.settings.worker, self.queues, wait_s=0)
+                await self.confirm()
                 await self.resend_lost()
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, nats.errors.Error, APIError) as error:
+            except (*_TROUBLE, ConfigurationError) as error:
                 log.debug("looking for lost jobs: %s", error or type(error).__name__)
 
     async def resend_lost(self, *, older_than_s: float = _LOST_AFTER_S) -> int:
-        """Make sent jobs ready again that the broker no longer has; how many. A broker that was wiped gets its streams again."""
+        """Make sent jobs ready again that the broker no longer has; how many. Looks at a batch at a time, all in turn. Uses job_sent."""
         suspects = await self.pool.fetch(
-            """SELECT id, send, stream_seq FROM job WHERE state = 'sent' AND sent_at < now() - make_interval(secs => $1)
-               ORDER BY sent_at LIMIT $2""",
+            """SELECT id, send, stream_seq, sent_at FROM job
+               WHERE state = 'sent' AND stream_seq IS NOT NULL AND (sent_at, id) > ($1, $2) AND sent_at < now() - make_interval(secs => $3)
+               ORDER BY sent_at, id LIMIT $4""",
+            *self._checked,
             older_than_s,
             _BATCH,
         )
-        if not suspects:
-            return 0
-        try:
-            info = await self._js().stream_info(JOBS)
-        except NotFoundError:
-            await declare(self._js(), self.settings.nats, self.settings.worker, self.queues)
-            info = await self._js().stream_info(JOBS)
-        present = await asyncio.gather(*(self._in_stream(row["stream_seq"], row["id"], row["send"], info.state) for row in suspects))
-        missing = [(row["id"], row["send"]) for row, there in zip(suspects, present, strict=True) if not there]
-        if not missing or (await self._js().stream_info(RESULTS)).state.messages:
-            return 0  # acknowledged jobs leave the stream before their results are applied
+        self._checked = (suspects[-1]["sent_at"], suspects[-1]["id"]) if len(suspects) == _BATCH else _START
+        if suspects:
+            state = (await self._js().stream_info(JOBS)).state
+            present = await asyncio.gather(*(self._in_stream(row["stream_seq"], row["id"], row["send"], state) for row in suspects))
+            missing = [(row["id"], row["send"]) for row, there in zip(suspects, present, strict=True) if not there]
+            if missing:
+                # A worker reports before it acknowledges: if a missing job has a result, it is among these.
+                last = (await self._js().stream_info(RESULTS)).state.last_seq
+                self._missing |= {job: self._missing.get(job, last) for job in missing}
+        return await self._resend_missing() if self._missing else 0
+
+    async def _resend_missing(self) -> int:
+        results = (await self._js().stream_info(RESULTS)).state
+        # Numbers that went back are those of a stream that was made anew.
+        lost = [job for job, last in self._missing.items() if not results.messages or results.first_seq > last or results.last_seq < last]
+        for job in lost:
+            del self._missing[job]
         rows = await self.pool.fetch(
-            """UPDATE job SET state = 'ready', stream_seq = NULL FROM unnest($1::uuid[], $2::int[]) AS lost (id, send)
-               WHERE job.id = lost.id AND job.send = lost.send AND job.state = 'sent' RETURNING job.id""",
-            [job for job, _ in missing],
-            [send for _, send in missing],
+            """UPDATE job SET state = 'ready', stream_seq = NULL WHERE id IN (
+                   SELECT job.id FROM unnest($1::uuid[], $2::int[]) AS lost (id, send) JOIN job ON job.id = lost.id
+                   WHERE job.send = lost.send AND job.state = 'sent' ORDER BY job.id FOR NO KEY UPDATE OF job)
+               RETURNING id""",
+            [job for job, _ in lost],
+            [send for _, send in lost],
         )
         if rows:
             log.warning("%d jobs were lost by the broker and are sent again", len(rows))
@@ -192,14 +238,21 @@ class Dispatcher:
         return (message.headers or {}).get("Nats-Msg-Id") == f"{job}.{send}"
 
 
-async def _note(connection: Connection, letters: list[Letter], seqs: list[int | None]) -> None:
-    """Write down where each job lies in the stream; what the broker did not confirm is ready again in a second."""
-    await connection.execute(
-        """UPDATE job SET stream_seq = sent.seq, state = CASE WHEN sent.seq IS NULL THEN 'ready'::job_state ELSE job.state END,
-                  not_before = CASE WHEN sent.seq IS NULL THEN now() + interval '1 s' ELSE job.not_before END
-           FROM unnest($1::uuid[], $2::int[], $3::bigint[]) AS sent (id, send, seq)
+async def _note(connection: Connection, placed: list[tuple[Letter, int]]) -> list[int]:
+    """Write down where each job lies in the stream; where those lie that no longer exist. Locks in the order of ids, as those do who
+    apply results.
+    """
+    tag = await connection.execute(
+        """WITH locked AS (SELECT id FROM job WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE)
+           UPDATE job SET stream_seq = sent.seq
+           FROM unnest($1::uuid[], $2::int[], $3::bigint[]) AS sent (id, send, seq) JOIN locked ON locked.id = sent.id
            WHERE job.id = sent.id AND job.send = sent.send AND job.state = 'sent'""",
-        [letter.job.job for letter in letters],
-        [letter.job.send for letter in letters],
-        seqs,
+        [letter.job.job for letter, _ in placed],
+        [letter.job.send for letter, _ in placed],
+        [seq for _, seq in placed],
     )
+    if affected(tag) == len(placed):
+        return []
+    rows = await connection.fetch("SELECT id FROM job WHERE id = ANY($1)", [letter.job.job for letter, _ in placed])
+    existing = {row["id"] for row in rows}
+    return [seq for letter, seq in placed if letter.job.job not in existing]

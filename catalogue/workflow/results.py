@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from catalogue.cube.datasets import IndexedLayer, index_layers
 from catalogue.cube.records import mark_processed
-from catalogue.database import Connection, Pool
+from catalogue.database import PASSING_ERRORS, Connection, Pool
 from catalogue.metrics import CatalogueMetrics
 from catalogue.workflow.decisions import Decision, decide
 from catalogue.workflow.deletions import request_deletions
@@ -54,7 +54,7 @@ class Applied:
     """What became of a batch of results."""
 
     counters: Counter[str]
-    """applied, late, unknown"""
+    """applied, late, duplicate, unknown"""
     endings: list[Ending] = field(default_factory=list)
 
 
@@ -87,7 +87,11 @@ class ResultConsumer:
                     await asyncio.sleep(0.2)
                     continue
                 if messages:
-                    await self._consume(messages)
+                    try:
+                        await self._consume(messages)
+                    except (nats.errors.Error, APIError, OSError) as error:
+                        # Those that were not acknowledged come again.
+                        log.warning("results cannot be acknowledged: %s", error or type(error).__name__)
         finally:
             await pull.close()
 
@@ -98,35 +102,32 @@ class ResultConsumer:
                 results.append(JobResult.model_validate_json(message.data))
             except ValidationError as error:
                 log.error("a result cannot be read, it goes to the dead letters: %s", error)
-                self.metrics.count("unreadable")
-                await self.client.jetstream().publish(f"dead.{message.subject}", message.data, headers={"Thresher-Reason": "not a result"})
+                await self._bury(message, "not a result")
         delay = 0.1
         while True:
             try:
                 async with self.pool.acquire() as connection:
                     self._count(await apply_results(connection, results))
                 break
-            except (
-                asyncpg.PostgresConnectionError,
-                asyncpg.DeadlockDetectedError,
-                asyncpg.SerializationError,
-                OSError,
-                TimeoutError,
-            ) as error:
+            except PASSING_ERRORS as error:
                 # Not acknowledged: if this replica dies here, another gets them after the consumer's ack_wait.
-                log.warning("results cannot be applied yet: %s", error)
+                log.warning("results cannot be applied yet: %s", error or type(error).__name__)
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, 5.0)
-            except asyncpg.PostgresError:
-                if len(messages) == 1:
-                    log.exception("a result cannot be applied, it goes to the dead letters")
-                    self.metrics.count("unreadable")
-                    await self.client.jetstream().publish(f"dead.{messages[0].subject}", messages[0].data)
-                    break
-                for message in messages:
-                    await self._consume([message])
-                return
+            except Exception:
+                if len(messages) > 1:
+                    # One of them must not hold up the others.
+                    for message in messages:
+                        await self._consume([message])
+                    return
+                log.exception("a result cannot be applied, it goes to the dead letters")
+                await self._bury(messages[0], "cannot be applied")
+                break
         await asyncio.gather(*(message.ack() for message in messages))
+
+    async def _bury(self, message: Msg, reason: str) -> None:
+        self.metrics.count("unreadable")
+        await self.client.jetstream().publish(f"dead.{message.subject}", message.data, headers={"Thresher-Reason": reason})
 
     def _count(self, applied: Applied) -> None:
         for fate, number in applied.counters.items():
@@ -173,7 +174,7 @@ async def _decide(connection: Connection, results: Sequence[JobResult], counters
     await connection.execute("SELECT FROM job WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE", ids)
     # Read again: another replica may have finished them before the locks were ours.
     rows = await connection.fetch(
-        """SELECT j.id, j.kind, j.state, coalesce(j.scene_id, j.tile_id) AS item,
+        """SELECT j.id, j.kind, j.state, j.worker, j.started_at, coalesce(j.scene_id, j.tile_id) AS item,
                   coalesce(s.retries_left, t.retries_left) AS retries_left, coalesce(s.data ->> 'graph_name', t.graph_name) AS graph,
                   coalesce((s.data ->> 'is_retriable')::boolean, t.is_retriable) AS is_retriable,
                   (SELECT count(*) FROM job f WHERE f.error_kind = 'temporary'
@@ -187,7 +188,9 @@ async def _decide(connection: Connection, results: Sequence[JobResult], counters
     for result in results:
         row = live.pop(result.job, None)
         if row is None or row["kind"] != result.kind.value:
-            counters["late" if result.job in known else "unknown"] += 1
+            fate = "unknown" if result.job not in known else "duplicate" if _is_winner(result, rows, winners) else "late"
+            counters[fate] += 1
+            log.info("%s result of job %s dropped (%s, %s)", fate, result.job, result.outcome, result.worker)
             continue
         counters["applied"] += 1
         decision = decide(
@@ -200,6 +203,13 @@ async def _decide(connection: Connection, results: Sequence[JobResult], counters
         )
         winners.append(_Winner(result, row["item"], decision, row["graph"]))
     return winners
+
+
+def _is_winner(result: JobResult, rows: Sequence[asyncpg.Record], winners: Sequence[_Winner]) -> bool:
+    """Whether a result that comes too late is the very one that won, delivered again."""
+    won = {(row["id"], row["worker"], row["started_at"]) for row in rows}
+    won |= {(winner.result.job, winner.result.worker, winner.result.started_at) for winner in winners}
+    return (result.job, result.worker, result.started_at) in won
 
 
 def _published(result: JobResult) -> list[DatasetReport]:

@@ -136,22 +136,24 @@ async def _unlink(connection: Connection, tile: int) -> list[int]:
         tile,
     )
     nexts = [row["id"] for row in rows]
-    if not nexts:
-        return []
-    was_root = await connection.fetchval("SELECT previous_id IS NULL FROM tile WHERE id = $1", tile)
-    await connection.execute(
-        """UPDATE tile SET previous_id = CASE WHEN failed.previous_id IS NULL AND tile.id <> $2 THEN $2 ELSE failed.previous_id END
-           FROM tile failed WHERE failed.id = $1 AND tile.id = ANY($3)""",
-        tile,
-        nexts[0],
-        nexts,
-    )
-    if was_root:
+    if nexts:
         await connection.execute(
-            "UPDATE tile SET reference_id = CASE WHEN id <> $2 THEN $2 END WHERE reference_id = $1 AND status = 'NEW'",
+            """UPDATE tile SET previous_id = CASE WHEN failed.previous_id IS NULL AND tile.id <> $2 THEN $2 ELSE failed.previous_id END
+               FROM tile failed WHERE failed.id = $1 AND tile.id = ANY($3)""",
             tile,
             nexts[0],
+            nexts,
         )
+    # Uses tile_reference. The root of each tile's own series, as it now is.
+    await connection.execute(
+        """WITH RECURSIVE up AS (
+               SELECT id, id AS ancestor, previous_id FROM tile WHERE reference_id = $1 AND status = 'NEW'
+               UNION ALL SELECT up.id, p.id, p.previous_id FROM up JOIN tile p ON p.id = up.previous_id
+           )
+           UPDATE tile SET reference_id = CASE WHEN up.ancestor <> tile.id THEN up.ancestor END FROM up
+           WHERE tile.id = up.id AND up.previous_id IS NULL""",
+        tile,
+    )
     return nexts
 
 
