@@ -1,15 +1,13 @@
 """Posting: records, scenes, tiles and their first jobs, all in one transaction. What the AOI has already is left as it is.
 
-`check_scenes` says whether reviewed scenes may be posted; `ingest` posts them.
+`check_features` and `check_scenes` say whether reviewed scenes are what they should be and may be posted; `ingest` posts them.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
@@ -21,18 +19,24 @@ from catalogue.cube.records import LINK_TAGS, RecordSpec, reuse_or_create
 from catalogue.cube.variables import resolve_layers
 from catalogue.database import Connection
 from catalogue.graphs import GraphShelf
+from catalogue.linking import LinkPlan, apply_links, plan_links, scene_list
 from catalogue.places import bounding_box
+from catalogue.sentinel1.series import TileName
 from catalogue.workflow.jobs import create_jobs
 from common.config import Settings
-from common.errors import UserError
-from common.features import SceneFeature, TileFeature, TileLink
+from common.errors import ConfigurationError, UserError
+from common.features import SceneFeature
+from common.geometry import as_multipolygon, check_footprint
+from common.layers import open_layer_store
 from common.messages import JobKind
 from common.payload import Payload
 from common.urls import check_url
+from common.validation import shown_key
 
 Value = TypeVar("Value")
 
 _SOURCE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,254}")
+_SWATH = re.compile(r"[A-Za-z0-9_-]{0,32}")
 _MARGIN = 0.01
 """Degrees around a scene within which the AOI is kept for cutting layers: footprints are coarser than pixels."""
 
@@ -57,21 +61,45 @@ class Ingestion:
         return sum(scene.tiles for scene in self.scenes)
 
 
-def check_scenes(payload: Payload, scenes: Sequence[SceneFeature], settings: Settings, shelf: GraphShelf) -> None:
-    """Raise UserError naming what is wrong with scenes that came back from a review. Nothing is trusted."""
-    if len(scenes) > settings.limits.scenes_per_payload:
-        raise UserError(f"{len(scenes)} scenes are more than the {settings.limits.scenes_per_payload} allowed at once", field="scenes")
+def check_features(scenes: Sequence[SceneFeature], where: str) -> None:
+    """Raise UserError naming what is wrong in the scenes of the document `where` themselves: names and footprints."""
     seen: set[str] = set()
     for index, scene in enumerate(scenes):
-        where = f"features.{index}"
+        here = f"{where}.features.{index}.properties"
+        _check_name(scene.source_id, f"{here}.source_id")
         if scene.source_id in seen:
-            raise UserError(f"scene '{scene.source_id[:100]}' stands twice", field=f"{where}.source_id")
+            raise UserError(f"scene '{scene.source_id[:100]}' stands twice", field=f"{here}.source_id")
         seen.add(scene.source_id)
-        _check_scene(payload, scene, where, settings, shelf)
+        check_footprint(scene.wkt, field=f"{here}.wkt")
+        tiles: set[str] = set()
+        for number, tile in enumerate(scene.tiles):
+            there = f"{here}.tiles.{number}"
+            _check_name(tile.source_id, f"{there}.SourceID")
+            if tile.source_id in tiles:
+                raise UserError(f"tile '{tile.source_id[:100]}' stands twice", field=f"{there}.SourceID")
+            tiles.add(tile.source_id)
+            if tile.scene_id != scene.source_id:
+                raise UserError(f"belongs to '{tile.scene_id[:100]}', not to this scene", field=f"{there}.SceneID")
+            check_footprint(tile.wkt, field=f"{there}.wkt")
+            if not _SWATH.fullmatch(tile.data.swath_id):
+                raise UserError(f"{tile.data.swath_id!r} is not the name of a swath", field=f"{there}.data.swath_id")
+        for name, place in scene.data.tiles.items():
+            if not _SWATH.fullmatch(place.swath_id):
+                raise UserError(f"{place.swath_id!r} is not the name of a swath", field=f"{here}.data.tiles.{shown_key(name)}.swath_id")
+
+
+def check_scenes(payload: Payload, scenes: Sequence[SceneFeature], settings: Settings, shelf: GraphShelf, where: str) -> None:
+    """Raise UserError naming what in the scenes of the document `where` does not go with the payload or with this deployment. Nothing
+    that comes back from a review is trusted.
+    """
+    if len(scenes) > settings.limits.scenes_per_payload:
+        raise UserError(f"{len(scenes)} scenes are more than the {settings.limits.scenes_per_payload} allowed at once", field=where)
+    check_features(scenes, where)
+    for index, scene in enumerate(scenes):
+        _check_scene(payload, scene, f"{where}.features.{index}.properties", settings, shelf)
 
 
 def _check_scene(payload: Payload, scene: SceneFeature, where: str, settings: Settings, shelf: GraphShelf) -> None:
-    _check_name(scene.source_id, f"{where}.source_id")
     if scene.aoi and scene.aoi != payload.name:
         raise UserError(f"the scene was listed for '{scene.aoi[:100]}', not for '{payload.name}'", field=f"{where}.aoi")
     for tag, value in payload.record_tags.items():
@@ -79,30 +107,42 @@ def _check_scene(payload: Payload, scene: SceneFeature, where: str, settings: Se
             raise UserError(
                 f"the scene has '{scene.tags[tag][:100]}', the payload's record_tags '{value[:100]}'", field=f"{where}.tags.{tag}"
             )
-    _footprint(scene, where)
-    _check_graph(scene.data.graph_name or payload.scene_graph_name, shelf, f"{where}.data.graph_name")
-    links = [scene.data.metadata.item, scene.data.metadata.download_link, *(link.href for link in scene.data.metadata.assets.values())]
-    for link in filter(None, links):
-        check_url(link, settings.limits.allowed_urls, field=f"{where}.data.metadata")
-    names: set[str] = set()
+    shelf.get(scene.data.graph_name or payload.scene_graph_name, field=f"{where}.data.graph_name")
+    if scene.data.storage_uri != payload.storage_uri:
+        check_storage(scene.data.storage_uri, settings, f"{where}.data.storage_uri")
+    if _crops(payload) and not payload.area.intersects(scene.footprint()):
+        raise UserError("the scene lies outside of the area that its layers are to be cut to (graph_config.crop)", field=f"{where}.wkt")
+    metadata = scene.data.metadata
+    links = {"item": metadata.item, "download_link": metadata.download_link}
+    links.update((f"assets.{shown_key(key)}.href", asset.href) for key, asset in metadata.assets.items())
+    for name, link in links.items():
+        if link or name.startswith("assets."):
+            check_url(link, settings.limits.allowed_urls, field=f"{where}.data.metadata.{name}")
     for number, tile in enumerate(scene.tiles):
-        there = f"{where}.tiles.{number}"
-        _check_name(tile.source_id, f"{there}.SourceID")
-        if tile.source_id in names:
-            raise UserError(f"tile '{tile.source_id[:100]}' stands twice", field=f"{there}.SourceID")
-        names.add(tile.source_id)
-        if tile.scene_id != scene.source_id:
-            raise UserError(f"belongs to '{tile.scene_id[:100]}', not to this scene", field=f"{there}.SceneID")
-        _footprint(tile, there)
-        _check_graph(tile.data.graph_name or payload.tile_graph_name, shelf, f"{there}.data.graph_name")
+        shelf.get(tile.data.graph_name or payload.tile_graph_name, field=f"{where}.tiles.{number}.data.graph_name")
+
+
+def check_storage(uri: str, settings: Settings, where: str) -> None:
+    """Raise UserError naming `where` if files may not be kept at `uri` (empty: the default storage)."""
+    try:
+        if uri:
+            open_layer_store(uri, settings)
+    except (UserError, ConfigurationError) as error:
+        raise UserError(error.detail if isinstance(error, UserError) else str(error), field=where) from None
 
 
 async def ingest(
-    connection: Connection, payload: Payload, document: dict[str, object], scenes: Iterable[SceneFeature], shelf: GraphShelf
+    connection: Connection,
+    payload: Payload,
+    document: dict[str, object],
+    scenes: Sequence[SceneFeature],
+    shelf: GraphShelf,
+    where: str = "scenes",
 ) -> Ingestion:
     """Create what the AOI lacks of the scenes and their tiles, with records and jobs.
 
-    `document` is the payload as it was posted. Raises UserError (a missing variable, an unknown link); then nothing is created.
+    `document` is the payload as it was posted, `where` the name of the document of the scenes.
+    Raises UserError (a missing variable, an unknown link); then nothing is created.
     """
     async with connection.transaction():
         instances = await resolve_layers(connection, payload.layers)
@@ -122,100 +162,25 @@ async def ingest(
         new = [scene for scene in wanted if scene.source_id not in existing]
         if not new:
             return Ingestion(payload.name)
-        links = await _resolve_links(connection, aoi_id, new)
-        records = await reuse_or_create(connection, [_record(payload, scene) for scene in new])
-        ids = await _insert_scenes(connection, aoi_id, payload, new, records, instances, shelf)
-        await _insert_tiles(connection, aoi_id, payload, new, ids, links, shelf)
+        fields = {scene.source_id: f"{where}.features.{index}.properties" for index, scene in enumerate(scenes)}
+        plan = await plan_links(connection, aoi_id, new, fields)
+        records = await reuse_or_create(connection, [_record(payload, scene, plan) for scene in plan.scenes])
+        ids = await _insert_scenes(connection, aoi_id, payload, plan.scenes, records, instances, shelf)
+        tiles = await _insert_tiles(connection, aoi_id, payload, plan, ids, shelf)
+        await apply_links(connection, plan, tiles)
         await create_jobs(connection, JobKind.SCENE, ids)
     return Ingestion(
         payload.name,
-        [IngestedScene(scene_id, scene.source_id, len(scene.tiles)) for scene_id, scene in zip(ids, new, strict=True)],
+        [IngestedScene(scene_id, scene.source_id, len(scene.tiles)) for scene_id, scene in zip(ids, plan.scenes, strict=True)],
+        plan.notes,
     )
 
 
-@dataclass(frozen=True)
-class _Link:
-    """What a new tile follows: a tile of this post by its names, or one that exists by its id."""
-
-    scene_id: str
-    source_id: str
-    existing: int | None = None
-
-
-@dataclass(frozen=True)
-class _Links:
-    previous: dict[tuple[str, str], _Link]
-    reference: dict[tuple[str, str], _Link]
-    """By (scene, tile) of the new tile."""
-
-
-async def _resolve_links(connection: Connection, aoi_id: int, scenes: Sequence[SceneFeature]) -> _Links:
-    """Find what the new tiles follow. Existing tiles are locked, so that none fails unseen before the new ones are there; a link to a
-    tile that failed goes to what it followed itself.
-    """
-    posted = {(tile.scene_id, tile.source_id): scene.data.date for scene in scenes for tile in scene.tiles}
-    named = {
-        (link.scene_id, link.source_id)
-        for scene in scenes
-        for tile in scene.tiles
-        for link in (tile.previous, tile.reference)
-        if link is not None
-    } - posted.keys()
-    rows = await connection.fetch(
-        """WITH RECURSIVE linked AS (
-               SELECT t.id, t.previous_id, s.source_id AS scene, t.source_id AS tile, t.id AS first FROM tile t
-               JOIN scene s ON s.id = t.scene_id
-               JOIN unnest($2::text[], $3::text[]) AS named (scene, tile) ON s.source_id = named.scene AND t.source_id = named.tile
-               WHERE t.aoi_id = $1
-               UNION
-               SELECT p.id, p.previous_id, l.scene, l.tile, l.first FROM linked l JOIN tile p ON p.id = l.previous_id
-           ) SELECT * FROM linked""",
-        aoi_id,
-        [scene for scene, _ in named],
-        [tile for _, tile in named],
-    )
-    await connection.execute("SELECT FROM tile WHERE id = ANY($1) ORDER BY id FOR SHARE", sorted({row["id"] for row in rows}))
-    alive = {
-        row["id"]
-        for row in await connection.fetch("SELECT id FROM tile WHERE id = ANY($1) AND status <> 'FAILED'", [row["id"] for row in rows])
-    }
-    chains: dict[tuple[str, str], dict[int, int | None]] = {}
-    starts: dict[tuple[str, str], int] = {}
-    for row in rows:
-        chains.setdefault((row["scene"], row["tile"]), {})[row["id"]] = row["previous_id"]
-        starts[(row["scene"], row["tile"])] = row["first"]
-
-    def follow(link: TileLink | None, date: datetime, where: str) -> _Link | None:
-        if link is None:
-            return None
-        key = (link.scene_id, link.source_id)
-        if key in posted:
-            if posted[key] >= date:
-                raise UserError(f"scene '{link.scene_id[:100]}' is not earlier than this one", field=where)
-            return _Link(*key)
-        if key not in starts:
-            raise UserError(f"tile '{link.source_id[:100]}' of '{link.scene_id[:100]}' is neither posted nor in the AOI", field=where)
-        tile: int | None = starts[key]
-        while tile is not None and tile not in alive:
-            tile = chains[key].get(tile)
-        return _Link(*key, existing=tile) if tile is not None else None
-
-    previous: dict[tuple[str, str], _Link] = {}
-    reference: dict[tuple[str, str], _Link] = {}
-    for scene in scenes:
-        for tile in scene.tiles:
-            key = (scene.source_id, tile.source_id)
-            if (found := follow(tile.previous, scene.data.date, f"{tile.source_id}.previous")) is not None:
-                previous[key] = found
-                # A series whose root failed has its reference where its first tile now is.
-                reference[key] = follow(tile.reference, scene.data.date, f"{tile.source_id}.reference") or found
-    return _Links(previous, reference)
-
-
-def _record(payload: Payload, scene: SceneFeature) -> RecordSpec:
+def _record(payload: Payload, scene: SceneFeature, plan: LinkPlan) -> RecordSpec:
     tags = {**payload.record_tags, **scene.tags}
-    for tag, links in zip(LINK_TAGS, ([t.previous for t in scene.tiles], [t.reference for t in scene.tiles]), strict=True):
-        tags[tag] = json.dumps(sorted({link.scene_id for link in links if link is not None}))
+    links = [plan.links[TileName(scene.source_id, tile.source_id)] for tile in scene.tiles]
+    for tag, names in zip(LINK_TAGS, zip(*links, strict=True), strict=True):
+        tags[tag] = scene_list(name.scene for name in names if name is not None)
     return RecordSpec(scene.source_id, scene.data.date, tags, scene.footprint())
 
 
@@ -228,7 +193,7 @@ async def _insert_scenes(
     instances: dict[str, str],
     shelf: GraphShelf,
 ) -> list[int]:
-    crop = payload.graph_config.get("crop", "").lower() in ("true", "1", "yes")
+    crop = _crops(payload)
     data = [
         scene.data.model_copy(
             update={
@@ -270,23 +235,24 @@ async def _insert_tiles(
     connection: Connection,
     aoi_id: int,
     payload: Payload,
-    scenes: Sequence[SceneFeature],
+    plan: LinkPlan,
     scene_ids: Sequence[int],
-    links: _Links,
     shelf: GraphShelf,
-) -> None:
+) -> dict[TileName, int]:
+    """The ids of the new tiles; their links are not written yet."""
     tiles = [
         (scene_id, scene, tile)
-        for scene_id, scene in zip(scene_ids, scenes, strict=True)
+        for scene_id, scene in zip(scene_ids, plan.scenes, strict=True)
         for tile in sorted(scene.tiles, key=lambda tile: (tile.data.swath_id, tile.data.tile_nr, tile.source_id))
     ]
     places = [scene.data.tiles.get(tile.source_id) for _, scene, tile in tiles]
     graphs = [tile.data.graph_name or payload.tile_graph_name for _, _, tile in tiles]
+    tile_names = [TileName(scene.source_id, tile.source_id) for _, scene, tile in tiles]
     rows = await connection.fetch(
         """INSERT INTO tile (aoi_id, retries_left, scene_id, source_id, swath_id, tile_nr, graph_name, is_retriable, anx_time, footprint,
-                             bbox, capability)
+                             bbox, capability, place, linked_by_hand)
            SELECT $1, $2, new.* FROM unnest($3::bigint[], $4::text[], $5::text[], $6::int[], $7::text[], $8::bool[], $9::int[],
-                                            $10::bytea[], $11::box[], $12::text[]) AS new
+                                            $10::bytea[], $11::box[], $12::text[], $13::text[], $14::bool[]) AS new
            RETURNING id, scene_id, source_id""",
         aoi_id,
         payload.retry_count,
@@ -300,21 +266,11 @@ async def _insert_tiles(
         [shapely.to_wkb(tile.footprint()) for _, _, tile in tiles],
         [bounding_box(tile.footprint()) for _, _, tile in tiles],
         [shelf.get(graph, field="tile_graph_name").capability for graph in graphs],
+        [plan.places[name] for name in tile_names],
+        [name in plan.by_hand for name in tile_names],
     )
     names = {scene_id: scene.source_id for scene_id, scene, _ in tiles}
-    ids = {(names[row["scene_id"]], row["source_id"]): row["id"] for row in rows}
-
-    def target(link: _Link | None) -> int | None:
-        return None if link is None else link.existing or ids[(link.scene_id, link.source_id)]
-
-    linked = [key for key in ids if key in links.previous]
-    await connection.execute(
-        """UPDATE tile SET previous_id = new.previous_id, reference_id = new.reference_id
-           FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS new (id, previous_id, reference_id) WHERE tile.id = new.id""",
-        [ids[key] for key in linked],
-        [target(links.previous[key]) for key in linked],
-        [target(links.reference[key]) for key in linked],
-    )
+    return {TileName(names[row["scene_id"]], row["source_id"]): row["id"] for row in rows}
 
 
 def _given(model: BaseModel, name: str, default: Value) -> Value:
@@ -323,22 +279,15 @@ def _given(model: BaseModel, name: str, default: Value) -> Value:
     return value
 
 
+def _crops(payload: Payload) -> bool:
+    return payload.graph_config.get("crop", "").lower() in ("true", "1", "yes")
+
+
 def _clip(area: BaseGeometry, footprint: BaseGeometry) -> bytes:
-    wkb: bytes = shapely.to_wkb(shapely.intersection(area, footprint.envelope.buffer(_MARGIN)))
+    wkb: bytes = shapely.to_wkb(as_multipolygon(shapely.intersection(area, footprint.envelope.buffer(_MARGIN))))
     return wkb
 
 
 def _check_name(text: str, where: str) -> None:
     if not _SOURCE_ID.fullmatch(text) or ".." in text:
         raise UserError(f"{text[:100]!r} is not a product name (letters, digits and _ . : -)", field=where)
-
-
-def _check_graph(name: str, shelf: GraphShelf, where: str) -> None:
-    shelf.get(name, field=where)
-
-
-def _footprint(item: SceneFeature | TileFeature, where: str) -> BaseGeometry:
-    try:
-        return item.footprint()
-    except UserError as error:
-        raise UserError(error.detail, field=f"{where}.wkt") from None

@@ -19,12 +19,13 @@ from catalogue.metrics import CatalogueMetrics
 from catalogue.sentinel1.annotations.reader import configured_reader
 from catalogue.workflow.deletions import Sweeper
 from catalogue.workflow.dispatcher import Dispatcher
+from catalogue.workflow.orphans import OrphanSweeper
 from catalogue.workflow.results import ResultConsumer
 from common.config import Settings, require
 from common.errors import ConfigurationError, StorageError
 from common.messages import JobKind
 from common.messaging import connect, declare
-from common.storage import Storage, is_below, open_storage
+from common.storage import Storage, is_below, normal_root, open_storage
 from common.tasks import stop_tasks
 from common.worker import default_queues
 
@@ -53,6 +54,7 @@ async def running_catalogue(settings: Settings) -> AsyncIterator[str]:
                 ("results", ResultConsumer(pool, client, metrics)),
                 ("events", events),
                 ("deletions", Sweeper(pool, storage_of)),
+                ("orphans", OrphanSweeper(pool, storage_of, normal_root(settings.storage), 2 * settings.worker.ack_wait_s)),
             )
         ]
         stack.push_async_callback(stop_tasks, tasks)

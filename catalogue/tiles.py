@@ -1,8 +1,9 @@
-"""From scenes to tiles: the whole scene is its own tile, unless it is made of bursts."""
+"""From scenes to tiles: the bursts of a Sentinel-1 SLC; any other scene is its own tile."""
 
 from __future__ import annotations
 
-from common.errors import UserError
+from catalogue.sentinel1.annotations.reader import AnnotationReader
+from catalogue.sentinel1.burst_tiles import ExistingBursts, list_bursts
 from common.features import SceneCollection, SceneFeature, TileData, TileFeature, TilePlace
 from common.payload import Payload
 from common.product_names import Constellation
@@ -10,9 +11,16 @@ from common.product_names import Constellation
 COPY_GRAPH = "CopyProductToStorage"
 
 
-def find_tiles(payload: Payload, scenes: SceneCollection) -> SceneCollection:
-    """The scenes with their tiles. Raises UserError for products whose tiles cannot be listed."""
-    return scenes.with_scenes([_with_tiles(payload, scene) for scene in scenes.scenes])
+async def find_tiles(payload: Payload, scenes: SceneCollection, reader: AnnotationReader, existing: ExistingBursts) -> SceneCollection:
+    """The scenes with their tiles; scenes without any are left out, the notes say which and why.
+
+    Bursts are linked among the scenes and to the `existing` ones of the AOI. Raises UserError, UpstreamError.
+    """
+    with_bursts = [scene for scene in scenes.scenes if has_bursts(payload, scene)]
+    listed, notes = await list_bursts(payload, with_bursts, reader, existing) if with_bursts else ([], [])
+    found = {scene.source_id: scene for scene in listed}
+    tiled = [found.get(scene.source_id) if has_bursts(payload, scene) else _as_one_tile(payload, scene) for scene in scenes.scenes]
+    return scenes.model_copy(update={"scenes": [scene for scene in tiled if scene is not None], "notes": [*scenes.notes, *notes]})
 
 
 def has_bursts(payload: Payload, scene: SceneFeature) -> bool:
@@ -24,12 +32,7 @@ def has_bursts(payload: Payload, scene: SceneFeature) -> bool:
     )
 
 
-def _with_tiles(payload: Payload, scene: SceneFeature) -> SceneFeature:
-    if has_bursts(payload, scene):
-        raise UserError(
-            f"{scene.source_id} is made of bursts, which cannot be listed yet: post its tiles, or copy it with '{COPY_GRAPH}'",
-            field="scene_graph_name",
-        )
+def _as_one_tile(payload: Payload, scene: SceneFeature) -> SceneFeature:
     tile = TileFeature(
         source_id=scene.source_id,
         scene_id=scene.source_id,

@@ -89,6 +89,8 @@ CREATE TABLE tile (
     source_id   text NOT NULL,
     swath_id    text NOT NULL,
     tile_nr     integer NOT NULL,
+    -- What tiles of one series share: of a burst ESA's burst id, else the source_id; see catalogue/sentinel1/series.py.
+    place       text NOT NULL DEFAULT '',
     graph_name  text NOT NULL,
     is_retriable boolean NOT NULL,
     anx_time    integer NOT NULL,
@@ -96,6 +98,8 @@ CREATE TABLE tile (
     bbox        box NOT NULL,
     previous_id bigint REFERENCES tile ON DELETE SET NULL,
     reference_id bigint REFERENCES tile ON DELETE SET NULL,
+    -- A person chose previous and reference: later posts leave them as they are.
+    linked_by_hand boolean NOT NULL DEFAULT false,
     capability  text NOT NULL,
     status      item_status NOT NULL DEFAULT 'NEW',
     message     text NOT NULL DEFAULT '',
@@ -103,7 +107,7 @@ CREATE TABLE tile (
     UNIQUE (scene_id, source_id)
 );
 CREATE INDEX tile_status ON tile (aoi_id, status);
-CREATE INDEX tile_place ON tile (aoi_id, source_id);
+CREATE INDEX tile_place ON tile (aoi_id, place);
 CREATE INDEX tile_previous ON tile (previous_id) WHERE previous_id IS NOT NULL;
 CREATE INDEX tile_reference ON tile (reference_id) WHERE reference_id IS NOT NULL;
 
@@ -181,6 +185,13 @@ CREATE TABLE deletion (
     last_error  text NOT NULL DEFAULT ''
 );
 CREATE INDEX deletion_due ON deletion (not_before);
+
+-- Tiles of which an execution may have stored layers and never told of them.
+CREATE TABLE doubtful_tile (
+    tile_id     bigint PRIMARY KEY REFERENCES tile ON DELETE CASCADE,
+    since       timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX doubtful_tile_since ON doubtful_tile (since);
 
 -- Every change of a status, by whatever statement, is told to those who watch the AOI: {"aoi", "kind", "items": [[id, source_id, status]]},
 -- at most 40 items a message (a notification holds 8,000 bytes; a source_id at most 255).

@@ -6,6 +6,7 @@ Deliberate differences, each asserted below:
 - The scene within a list of tiles has its name, AOI and date; the reference leaves them empty.
 - A single scene or tile also lists its attempts.
 - The ids of records and instances are ours; `From`/`To` without tiles is `-`.
+- Tiles are listed by sub-swath and burst, not in random order; the scene's metadata also holds ESA's burst ids, the answer `properties`.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fixtures_services import RunningCatalogue
+from fixtures_services import RunningCatalogue, run_catalogue
 from jobs_by_hand import finish_jobs
+
+from common.config import LimitSettings, Settings
 
 VARIABLE = {
     "name": "bench",
@@ -178,6 +181,39 @@ async def test_tiles_of_reviewed_scenes(catalogue: RunningCatalogue, golden: Pat
         got["properties"]["data"].pop("tiles")
         sent["properties"]["data"].pop("tiles")
         assert got["properties"] == sent["properties"]
+
+
+async def test_bursts_of_reviewed_scenes(catalogue_settings: Settings, golden: Path, shared_data: Path) -> None:
+    """The whole answer of the reference, from the same annotations; and what is posted of it is what the recorded answer gives."""
+    folder = shared_data / "s1_slc" / "pair_T108_20250406_20250418"
+    area = (golden / "request.area.json").read_text().replace("{ANNOTATIONS}/{SCENE}.zip", f"{folder}/{{SCENE}}.SAFE.zip")
+    limits = LimitSettings(allowed_urls=[f"{folder}/"])
+    async with run_catalogue(catalogue_settings.model_copy(update={"limits": limits})) as catalogue:
+        response = await catalogue.post("/catalog/tiles", area=area, scenes=(golden / "request.scenes.json").read_text())
+        assert response.status == 200, await response.text()
+        ours = await response.json()
+        assert ours.pop("properties") == {"next": "false"}
+        for feature, ids in zip(ours["features"], ({"8361": 230132, "8389": 230133}, {"8361": 230132, "8389": 230133}), strict=True):
+            given = feature["properties"]["data"]["metadata"].pop("burst_ids")
+            assert given == {f"A108_IW1_{anx}": number for anx, number in ids.items()}
+        assert in_order(ours) == in_order(load(golden, "catalog_tiles.json"))
+        await put_variable(catalogue)
+        posted = await catalogue.post("/catalog/aoi", area=area, tiles=json.dumps(ours))
+        assert (await posted.text()).startswith("Ingestion of 2 scenes and 4 tiles in progress (")
+        for path, recorded in (
+            ("/aoi/golden/scenes/PENDING", "aoi_scenes_pending.json"),
+            ("/aoi/golden/tiles/NEW", "aoi_tiles_new.json"),
+        ):
+            assert comparable(await get_json(catalogue, path)) == comparable(load(golden, recorded))
+
+
+def in_order(collection: dict[str, Any]) -> dict[str, Any]:
+    """Tiles and their outlines in one order."""
+    for feature in collection["features"]:
+        feature["properties"]["tiles"].sort(key=lambda tile: tile["SourceID"])
+        scene, *tiles = feature["geometry"]["coordinates"]
+        feature["geometry"]["coordinates"] = [scene, *sorted(tiles)]
+    return collection
 
 
 async def test_recorded_tiles_of_an_older_version_are_accepted(catalogue: RunningCatalogue, shared_data: Path) -> None:

@@ -181,5 +181,5 @@ async def test_a_link_to_nothing_is_refused(catalogue: RunningCatalogue) -> None
         assert response.status == 201
     response = await catalogue.post("/catalog/aoi", area=payload(), tiles=scenes(1, first=1))
     problem = await response.json()
-    assert (response.status, problem["field"]) == (400, "tiles.features.0.tiles.0.previous")
+    assert (response.status, problem["field"]) == (400, "tiles.features.0.properties.tiles.0.previous")
     assert await catalogue.count("scene") == await catalogue.count("record") == 0
