@@ -4,9 +4,10 @@
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(if $(shell $(name) -c "import sys; print(sys.version_info >= (3, 11) or '')" 2>/dev/null),$(name))))
 VENV ?= .venv
 BIN = $(VENV)/bin
+TEST_DATA = $(or $(THRESHER_TEST_DATA),../shared/data)
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint types check wheel clean help
+.PHONY: demo test bench chaos lint types check wheel clean help
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -16,6 +17,14 @@ demo: $(VENV)/.runtime ## Ingest a simulated region of Sentinel-2 scenes and loo
 
 test: $(VENV)/.test ## Every test that is not a benchmark
 	$(BIN)/python -m pytest $(ARGS)
+
+bench: $(VENV)/.test ## What docs/performance.md shows, measured on this machine
+	$(BIN)/python tests/benchmarks/workflow.py
+	@if test -d "$(TEST_DATA)"; then $(BIN)/python tests/benchmarks/burst_inventory.py; \
+	else echo "burst_inventory.py needs recorded real data (THRESHER_TEST_DATA)"; fi
+
+chaos: $(VENV)/.test ## Random faults against a stack of processes: SEEDS runs, or those from SEED on; what must hold is checked
+	PYTHONPATH=tests $(BIN)/python -m chaos --seeds $(or $(SEEDS),1) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 lint: $(VENV)/.lint ## Style and format
 	$(BIN)/ruff check .

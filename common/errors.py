@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from enum import StrEnum
+
+PASSING_ERRNOS = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ETIMEDOUT, errno.ENOMEM, errno.EAGAIN}
+)
+"""Of an OSError that time or room may mend."""
 
 
 class ErrorKind(StrEnum):
@@ -20,6 +26,8 @@ class ThresherError(Exception):
     """Something went wrong."""
 
     kind: ErrorKind = ErrorKind.ERROR
+    retry_after_s: float | None = None
+    """Of a temporary failure: trying earlier is known to be no use."""
 
 
 class UserError(ThresherError):
@@ -69,6 +77,10 @@ class TemporaryError(ThresherError):
 
     kind = ErrorKind.TEMPORARY
 
+    def __init__(self, message: str = "", *, retry_after_s: float | None = None) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
+
 
 class FatalError(ThresherError):
     """It will fail again however often it is tried."""
@@ -92,6 +104,6 @@ def kind_of(error: BaseException) -> ErrorKind:
     """What `error` means for a job; network and disk trouble is temporary, anything unknown a plain error."""
     if isinstance(error, ThresherError):
         return error.kind
-    if isinstance(error, ConnectionError | TimeoutError):
+    if isinstance(error, ConnectionError | TimeoutError) or (isinstance(error, OSError) and error.errno in PASSING_ERRNOS):
         return ErrorKind.TEMPORARY
     return ErrorKind.ERROR

@@ -167,6 +167,8 @@ class JobResult(Message):
     outcome: Outcome
     error_kind: ErrorKind | None = None
     message: str = ""
+    retry_after_s: float | None = None
+    """Of a temporary failure: seconds before which another attempt is no use."""
     files: list[StoredFile] = Field(default_factory=list)
     """Layers stored under a key of this job, indexed or not; swept if this attempt loses."""
     datasets: list[DatasetReport] = Field(default_factory=list)
@@ -174,6 +176,8 @@ class JobResult(Message):
     """URIs the graph no longer needs; deleted by the catalogue after its commit."""
     started_at: UtcDatetime
     ended_at: UtcDatetime
+    deliveries: int = 1
+    """How often the broker had given this sending out: with more than one, other executions may have left files."""
 
 
 class JobProgress(Message):

@@ -27,7 +27,10 @@ class Scratch:
         return folder
 
     def sweep(self) -> None:
-        """Remove the folders of workers of this kind on this machine that no longer run."""
+        """Remove the folders of workers of this kind on this machine that no longer run. In a container that was started again they had
+        our own process id.
+        """
+        shutil.rmtree(self._folder, ignore_errors=True)
         kind_and_host, _, _ = self._folder.name.rpartition("-")
         if not self.parent.is_dir():
             return

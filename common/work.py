@@ -26,6 +26,8 @@ class JobContext:
     run: UUID
     """Of this execution alone. Indexed layers are stored under it: one that comes late can overwrite nothing."""
     progress: ProgressCallback
+    check_ours: Callable[[], None] = lambda: None
+    """Raises TemporaryError once the job may run elsewhere: to be called before anything is stored."""
 
 
 @dataclass(frozen=True)

@@ -33,10 +33,12 @@ def decide(
     retries_left: int,
     is_retriable: bool,
     temporary_failures: int,
+    retry_after_s: float | None = None,
 ) -> Decision:
     """The new state of an item that was PENDING.
 
-    `temporary_failures`: of earlier attempts. Handing back and temporary failures do not use up the retries.
+    `temporary_failures`: of earlier attempts. Handing back and temporary failures do not use up the retries. `retry_after_s`: what the
+    worker was told to wait; longer waits than the usual ones are kept to, shorter ones are not.
     """
     if outcome is Outcome.DONE:
         return Decision(Status.DONE, retries_left)
@@ -46,7 +48,7 @@ def decide(
         if error_kind is ErrorKind.FATAL:
             return Decision(Status.FAILED, retries_left, message)
         if error_kind is ErrorKind.TEMPORARY and temporary_failures < MOST_TEMPORARY:
-            return Decision(Status.PENDING, retries_left, message, backoff(temporary_failures))
+            return Decision(Status.PENDING, retries_left, message, max(backoff(temporary_failures), retry_after_s or 0.0))
         if retries_left > 0:
             return Decision(Status.PENDING, retries_left - 1, message)
     return Decision(Status.RETRY if is_retriable else Status.FAILED, retries_left, message)

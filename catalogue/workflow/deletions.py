@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 _BATCH = 50
 _IDLE_S = 1.0
-_LEASE_S = 60.0
+_LEASE_S = 15.0
 
 
 async def request_deletions(connection: Connection, uris: Sequence[str]) -> None:

@@ -27,6 +27,7 @@ from catalogue.metrics import CatalogueMetrics
 from catalogue.workflow.decisions import Decision, decide
 from catalogue.workflow.deletions import request_deletions
 from catalogue.workflow.jobs import create_jobs
+from catalogue.workflow.orphans import doubt_tiles
 from catalogue.workflow.status import Status
 from catalogue.workflow.transitions import Change, change_scenes, change_tiles, lock_items
 from common.errors import TemporaryError
@@ -161,6 +162,7 @@ async def apply_results(connection: Connection, results: Sequence[JobResult]) ->
         # An item that will be tried again still needs its inputs.
         wanted = [uri for winner in winners if winner.decision.status is not Status.PENDING for uri in winner.result.deletions]
         await request_deletions(connection, [*wanted, *replaced, *superfluous])
+        await _doubt(connection, results)
     return Applied(counters, [Ending(winner.result, winner.graph, winner.decision.status is Status.PENDING) for winner in winners])
 
 
@@ -200,6 +202,7 @@ async def _decide(connection: Connection, results: Sequence[JobResult], counters
             retries_left=row["retries_left"],
             is_retriable=row["is_retriable"],
             temporary_failures=row["temporary_failures"],
+            retry_after_s=result.retry_after_s,
         )
         winners.append(_Winner(result, row["item"], decision, row["graph"]))
     return winners
@@ -231,6 +234,14 @@ async def _finish_jobs(connection: Connection, winners: Sequence[_Winner]) -> No
         [winner.result.error_kind.value if winner.result.error_kind else "" for winner in winners],
         [_plain(winner.result.message) for winner in winners],
     )
+
+
+async def _doubt(connection: Connection, results: Sequence[JobResult]) -> None:
+    """A job that was given out more than once may have been run by workers that never told of it."""
+    again = [result.job for result in results if result.kind is JobKind.TILE and (result.deliveries > 1 or result.send > 1)]
+    if again:
+        rows = await connection.fetch("SELECT DISTINCT tile_id FROM job WHERE id = ANY($1) AND tile_id IS NOT NULL", again)
+        await doubt_tiles(connection, [row["tile_id"] for row in rows])
 
 
 async def _touch_records(connection: Connection, winners: Sequence[_Winner], now: datetime) -> None:

@@ -36,6 +36,10 @@ class Storage(Protocol):
         """Remove a file by its URI; what is gone already is no error. Raises UserError for a URI outside the root."""
         ...
 
+    async def files(self, uri: str) -> list[str]:
+        """The URIs of all files below the folder `uri`, unfinished writes left out. Raises UserError for a URI outside the root."""
+        ...
+
     async def exists(self, key: str) -> bool: ...
 
     def uri(self, key: str) -> str:

@@ -39,6 +39,10 @@ class DirectoryStorage:
         key = key_below(self.root, path)
         await in_thread(lambda _: self._delete(key))
 
+    async def files(self, uri: str) -> list[str]:
+        folder = Path(self.uri(key_below(self.root, uri)))
+        return await in_thread(lambda _: _files(folder))
+
     async def exists(self, key: str) -> bool:
         path = Path(self.uri(key))
         return await in_thread(lambda _: path.is_file())
@@ -56,6 +60,13 @@ class DirectoryStorage:
                     folder.rmdir()
                 except OSError:
                     break  # not empty, or gone already
+
+
+def _files(folder: Path) -> list[str]:
+    with disk_errors(f"{folder} cannot be listed"):
+        return sorted(
+            str(Path(parent) / name) for parent, _, names in os.walk(folder) for name in names if not name.startswith(PART_PREFIX)
+        )
 
 
 def _put(source: Path, uri: str, stop: Stop) -> StoredFile:

@@ -16,6 +16,7 @@ from boto3.session import Session
 from botocore import UNSIGNED
 from botocore import exceptions as botocore_errors
 from botocore.config import Config
+from pydantic import SecretStr
 from s3transfer.exceptions import RetriesExceededError
 
 from common.config import S3Settings
@@ -35,7 +36,7 @@ _PART_BYTES = 8 * 2**20
 _MAX_PARTS = 9_000
 _CONCURRENCY = 4
 _NETWORK = (botocore_errors.ConnectionError, botocore_errors.HTTPClientError, botocore_errors.IncompleteReadError, RetriesExceededError)
-_BUSY = {
+BUSY_CODES = {
     "SlowDown",
     "ServiceUnavailable",
     "InternalError",
@@ -47,7 +48,7 @@ _BUSY = {
     "503",
     "504",
 }
-_REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "401", "403"}
+REFUSED_CODES = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "401", "403"}
 _MISSING = {"NoSuchKey", "404", "NotFound"}
 
 
@@ -75,6 +76,10 @@ class S3Storage:
         key = self._prefix + key_below(self.root, uri)
         await in_thread(lambda _: self._delete(key, uri))
 
+    async def files(self, uri: str) -> list[str]:
+        prefix = self._prefix + key_below(self.root, uri) + "/"
+        return await in_thread(lambda _: self._files(prefix, uri))
+
     async def exists(self, key: str) -> bool:
         uri = self.uri(key)
         return await in_thread(lambda _: self._exists(self._prefix + key, uri))
@@ -86,18 +91,23 @@ class S3Storage:
         config = TransferConfig(
             multipart_threshold=MULTIPART_BYTES, multipart_chunksize=max(_PART_BYTES, size // _MAX_PARTS), max_concurrency=_CONCURRENCY
         )
-        with disk_errors(f"{source} cannot be read"), _s3_errors(self._client, self._bucket, uri), source.open("rb") as file:
+        with disk_errors(f"{source} cannot be read"), s3_errors(self._client, self._bucket, uri), source.open("rb") as file:
             reader = _HashingReader(file, stop)
             self._client.upload_fileobj(cast("IO[bytes]", reader), self._bucket, key, Config=config)
         return StoredFile(uri=uri, size=reader.size, sha256=reader.digest.hexdigest())
 
     def _delete(self, key: str, uri: str) -> None:
-        with _s3_errors(self._client, self._bucket, uri):
+        with s3_errors(self._client, self._bucket, uri):
             self._client.delete_object(Bucket=self._bucket, Key=key)
+
+    def _files(self, prefix: str, uri: str) -> list[str]:
+        with s3_errors(self._client, self._bucket, uri):
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
+            return sorted(f"s3://{self._bucket}/{entry['Key']}" for page in pages for entry in page.get("Contents", []))
 
     def _exists(self, key: str, uri: str) -> bool:
         try:
-            with _s3_errors(self._client, self._bucket, uri):
+            with s3_errors(self._client, self._bucket, uri):
                 self._client.head_object(Bucket=self._bucket, Key=key)
         except MissingFileError:
             return False
@@ -120,7 +130,7 @@ def download_object(
     config = TransferConfig(multipart_threshold=MULTIPART_BYTES, multipart_chunksize=_PART_BYTES, max_concurrency=_CONCURRENCY)
     with (
         disk_errors(f"{uri} cannot be written to {target}"),
-        _s3_errors(client, bucket, uri),
+        s3_errors(client, bucket, uri),
         part_of(target) as part,
         part.open("wb") as file,
     ):
@@ -138,7 +148,7 @@ class ObjectInfo:
 
 def object_info(client: S3Client, bucket: str, key: str, *, uri: str) -> ObjectInfo:
     """Size and version of an object; raises MissingFileError."""
-    with _s3_errors(client, bucket, uri):
+    with s3_errors(client, bucket, uri):
         head = client.head_object(Bucket=bucket, Key=key)
     return ObjectInfo(key, head["ContentLength"], head["ETag"])
 
@@ -146,7 +156,7 @@ def object_info(client: S3Client, bucket: str, key: str, *, uri: str) -> ObjectI
 def read_object(client: S3Client, bucket: str, info: ObjectInfo, start: int, stop: int, *, uri: str) -> bytes:
     """The bytes [start, stop) of an object; raises TemporaryError where it is no longer the one of `info`."""
     try:
-        with _s3_errors(client, bucket, uri):
+        with s3_errors(client, bucket, uri):
             answer = client.get_object(Bucket=bucket, Key=info.key, Range=f"bytes={start}-{stop - 1}", IfMatch=info.etag)
             content = answer["Body"].read(stop - start + 1)
     except StorageError as error:
@@ -162,7 +172,7 @@ def read_object(client: S3Client, bucket: str, info: ObjectInfo, start: int, sto
 def list_objects(client: S3Client, bucket: str, prefix: str, *, uri: str, limit: int) -> list[ObjectInfo]:
     """The objects directly below `prefix` (which ends with a slash), the first `limit` of them."""
     found: list[ObjectInfo] = []
-    with _s3_errors(client, bucket, uri):
+    with s3_errors(client, bucket, uri):
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, Delimiter="/")
         for page in pages:
             found += [ObjectInfo(entry["Key"], entry["Size"], entry["ETag"]) for entry in page.get("Contents", [])]
@@ -171,8 +181,17 @@ def list_objects(client: S3Client, bucket: str, prefix: str, *, uri: str, limit:
     return found[:limit]
 
 
-@lru_cache(maxsize=16)
-def _client(endpoint_url: str, region: str, anonymous: bool) -> S3Client:
+@dataclass(frozen=True)
+class S3Keys:
+    """Keys of an S3 server."""
+
+    key_id: SecretStr
+    secret_key: SecretStr
+    session_token: SecretStr | None = None
+
+
+@lru_cache(maxsize=32)
+def _client(endpoint_url: str, region: str, anonymous: bool, keys: S3Keys | None, requester_pays: bool) -> S3Client:
     config = Config(
         signature_version=UNSIGNED if anonymous else None,
         connect_timeout=10,
@@ -184,16 +203,29 @@ def _client(endpoint_url: str, region: str, anonymous: bool) -> S3Client:
         response_checksum_validation="when_required",
         s3={"payload_signing_enabled": True, "addressing_style": "path" if endpoint_url else "auto"},
     )
-    return Session().client("s3", endpoint_url=endpoint_url or None, region_name=region or None, config=config)
+    session = Session()
+    if keys is not None:
+        token = keys.session_token.get_secret_value() if keys.session_token else None
+        session = Session(keys.key_id.get_secret_value(), keys.secret_key.get_secret_value(), token)
+    client = session.client("s3", endpoint_url=endpoint_url or None, region_name=region or None, config=config)
+    if requester_pays:
+        for operation in ("GetObject", "HeadObject", "ListObjectsV2"):
+            client.meta.events.register(f"provide-client-params.s3.{operation}", _paying)  # type: ignore[arg-type]  # what it returns counts
+    return client
+
+
+def _paying(params: dict[str, object], **_: object) -> dict[str, object]:
+    return {**params, "RequestPayer": "requester"}
 
 
 _making = threading.Lock()
 
 
-def client_for(settings: S3Settings, *, anonymous: bool = False) -> S3Client:
-    """The one client for an endpoint, safe to share between threads."""
+def client_for(settings: S3Settings, *, anonymous: bool = False, keys: S3Keys | None = None, requester_pays: bool = False) -> S3Client:
+    """The one client for an endpoint, safe to share between threads. Without `keys`: those of the usual places of AWS."""
     with _making:
-        return _client(settings.endpoint_url, settings.region or ("us-east-1" if settings.endpoint_url else ""), anonymous)
+        region = settings.region or ("us-east-1" if settings.endpoint_url else "")
+        return _client(settings.endpoint_url, region, anonymous, keys, requester_pays)
 
 
 class _HashingReader:
@@ -214,7 +246,7 @@ class _HashingReader:
 
 
 @contextmanager
-def _s3_errors(client: S3Client, bucket: str, uri: str) -> Iterator[None]:
+def s3_errors(client: S3Client, bucket: str, uri: str) -> Iterator[None]:
     """Trouble of S3 as an error of ours that says what failed and where."""
     try:
         yield
@@ -235,9 +267,9 @@ def _as_error(client: S3Client, bucket: str, uri: str, error: botocore_errors.Cl
         return StorageError(f"{uri}: the bucket '{bucket}' does not exist at {where}: create it or correct the storage URI")
     if code in _MISSING:
         return MissingFileError(uri)
-    if code in _BUSY:
+    if code in BUSY_CODES:
         return TemporaryError(f"{uri}: {where} is busy ({code})")
-    if code in _REFUSED:
+    if code in REFUSED_CODES:
         return StorageError(f"{uri}: {where} refuses access ({code}): check the credentials and the policy of the bucket '{bucket}'")
     return StorageError(f"{uri}: {where}: {error}")
 
