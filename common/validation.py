@@ -38,7 +38,8 @@ def as_user_error(error: ValidationError, *, where: str = "") -> UserError:
     for entry in error.errors(include_url=False, include_context=False, include_input=False):
         path = [shown_key(part) for part in entry["loc"] if not str(part).startswith("function-")]
         field = ".".join([where, *path] if where else path)
-        complaints.setdefault(field, entry["msg"].removeprefix("Value error, "))
+        message = "unknown; the documentation lists what there is" if entry["type"] == "extra_forbidden" else entry["msg"]
+        complaints.setdefault(field, message.removeprefix("Value error, "))
     (field, message), *others = complaints.items()
     for other_field, other in others[: _SHOWN - 1]:
         message += f"; {other_field}: {other}" if other_field else f"; {other}"

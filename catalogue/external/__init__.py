@@ -1,4 +1,4 @@
-"""External catalogues: where scenes are looked for. A STAC API or a static STAC catalogue, configured by name."""
+"""External catalogues: where scenes are looked for. A STAC or OData API or a static STAC catalogue, configured by name."""
 
 from catalogue.external.base import ExternalCatalogue, FoundScenes, SceneQuery
 from catalogue.external.registry import configured_catalogues

@@ -49,6 +49,7 @@ class SceneFilter:
     polarisations: frozenset[str] | None = None
     """Exactly these."""
     sensor_mode: str | None = None
+    """IW, EW, WV; SM stands for the beams of the strip map mode (`S3`)."""
     relative_orbit: int | None = None
     orbit_direction: str | None = None
     """ASCENDING or DESCENDING."""
@@ -72,7 +73,7 @@ class SceneFilter:
                 return f"its {tag} is not given"
             if not agrees(tags[tag]):
                 return ""
-        if self.sensor_mode is not None and _mode_of(scene.source_id) != self.sensor_mode:
+        if self.sensor_mode is not None and not _same_mode(self.sensor_mode, _mode_of(scene.source_id)):
             return ""
         return None if self.filename is None or _name_matches(scene.source_id, self.filename) else ""
 
@@ -88,7 +89,7 @@ def filter_of(scene_type: SceneType) -> SceneFilter:
         product_type=wanted_product_type(scene_type),
         cloud_cover=_cloud_cover(parameters.get("cloudcoverpercentage")),
         polarisations=_polarisations(parameters.get("polarisationmode")),
-        sensor_mode=_word(parameters.get("sensoroperationalmode")),
+        sensor_mode=_sensor_mode(parameters.get("sensoroperationalmode")),
         relative_orbit=_relative_orbit(parameters.get("relativeorbitnumber")),
         orbit_direction=_orbit_direction(parameters.get("orbitdirection")),
         filename=_filename(parameters.get("filename")),
@@ -163,6 +164,13 @@ def _relative_orbit(text: str | None) -> int | None:
     return int(text)
 
 
+def _sensor_mode(text: str | None) -> str | None:
+    word = _word(text)
+    if word is not None and not re.fullmatch(r"[A-Z][A-Z0-9]", word, re.ASCII):
+        raise UserError(f"'{word[:80]}' is not a mode such as IW, EW, WV, SM", field=f"{FIELD}.sensoroperationalmode")
+    return word
+
+
 def _orbit_direction(text: str | None) -> str | None:
     word = _word(text)
     if word not in (None, "ASCENDING", "DESCENDING"):
@@ -184,6 +192,10 @@ def _name_matches(name: str, pattern: str) -> bool:
     if "*" not in pattern and "?" not in pattern:
         return pattern in name
     return fnmatchcase(name, pattern.replace("[", "[[]"))
+
+
+def _same_mode(wanted: str, given: str | None) -> bool:
+    return given == wanted or (wanted == "SM" and given is not None and re.fullmatch(r"S[1-6]", given) is not None)
 
 
 def _mode_of(source_id: str) -> str | None:

@@ -1,9 +1,10 @@
-"""The public STAC APIs we know, as data: where they are, which collections hold what, what they can be asked to filter by."""
+"""The public catalogues we know, as data: where they are, which collections hold what, what they can be asked to filter by."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from common.product_names import Constellation
 
@@ -26,13 +27,25 @@ class Queryables:
 
 @dataclass(frozen=True)
 class Preset:
-    """A public STAC API. Notes on assets and radiometry are not needed here: items say themselves what they are."""
+    """A public catalogue. Notes on assets and radiometry are not needed here: items say themselves what they are."""
 
     url: str
     collections: Mapping[str, tuple[str, ...]]
     """`constellation/producttype` -> collection ids, the preferred first where both hold a product."""
     queryables: Mapping[Constellation, Queryables] = field(default_factory=dict)
+    """Of a STAC API."""
+    type: Literal["stac", "odata"] = "stac"
+    dated_by_publication: bool = False
+    """Of an OData API: whether its scenes' `ingestionDate` is the date of publication instead of acquisition."""
 
+
+ODATA_COLLECTIONS: Mapping[str, tuple[str, ...]] = {
+    "sentinel1/SLC": ("SENTINEL-1",),
+    "sentinel1/GRD": ("SENTINEL-1",),
+    "sentinel2/S2MSI1C": ("SENTINEL-2",),
+    "sentinel2/S2MSI2A": ("SENTINEL-2",),
+}
+"""Of Copernicus, and of any other OData catalogue that does not say otherwise."""
 
 _RADAR = Queryables(
     cloud_cover="", relative_orbit="sat:relative_orbit", orbit_direction="sat:orbit_state", sensor_mode="sar:instrument_mode"
@@ -77,7 +90,13 @@ PRESETS: Mapping[str, Preset] = {
         collections={"landsat89/L2": ("landsat-c2l2-sr",), "landsat89/L1": ("landsat-c2l1",)},
         queryables={Constellation.LANDSAT: Queryables(platform="platform", platforms=("LANDSAT_8", "LANDSAT_9"))},
     ),
+    "copernicus": Preset(url="https://catalogue.dataspace.copernicus.eu/odata/v1/", collections=ODATA_COLLECTIONS, type="odata"),
+    "creodias": Preset(url="https://datahub.creodias.eu/odata/v1/", collections=ODATA_COLLECTIONS, type="odata", dated_by_publication=True),
 }
 
-DEFAULT_PRESET = "earth-search"
-"""Used where no catalogue is configured: it needs no account."""
+DEFAULTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    # Sentinel-1 SLC, which is the default of Sentinel-1, is in no other catalogue that can be searched without an account.
+    "copernicus": {entry: ids for entry, ids in ODATA_COLLECTIONS.items() if entry.startswith("sentinel1/")},
+    "earth-search": PRESETS["earth-search"].collections,
+}
+"""The presets used where no catalogue is configured, the first to try first, with their collections. No search needs an account."""

@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-import math
 import re
 from decimal import Decimal
 from urllib.parse import unquote, urljoin, urlsplit
 
-import shapely
-from pydantic import JsonValue
-from shapely.errors import ShapelyError
-from shapely.geometry import MultiPolygon, shape
-from shapely.geometry.base import BaseGeometry
-
 from catalogue.external.asset_names import layer_name, preferred
 from catalogue.external.filters import canonical_product_type
 from catalogue.external.radiometry import radiometry
+from catalogue.external.scene_facts import (
+    footprint_of,
+    footprint_text,
+    is_usable_name,
+    polarisation_mode,
+    product_name,
+    relative_orbit_of,
+)
 from catalogue.external.stac_item import BadItemError, Fields, StacAsset, StacItem, number_of, text_of, texts_of, time_of
 from common.features import AssetLink, SceneData, SceneFeature, SceneMetadata
-from common.geometry import as_multipolygon, split_at_antimeridian
-from common.product_names import Constellation, ProductName, constellation_of, parse_product_name
+from common.product_names import Constellation, ProductName, constellation_of
 
 _NAME_IN_PATH = re.compile(
     r"S1[A-D]_[A-Z0-9]{2}_[A-Z]{3}[FHM_]_\d[A-Z]{3}_\d{8}T\d{6}_\d{8}T\d{6}_\d{6}_[0-9A-F]{6}_[0-9A-F]{4}"
     r"|S2[A-D]_MSIL\d[A-C]_\d{8}T\d{6}_N\d{4}_R\d{3}_T\d{2}[A-Z]{3}_\d{8}T\d{6}"
     r"|L[COT]0[89]_L\w{3}_\d{6}_\d{8}_\d{8}_\d\d_[A-Z0-9]{2}"
 )
-_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,254}")
-"""It becomes part of paths in storage."""
 _FETCHABLE = ("http", "https", "s3", "file")
 _UUID = re.compile(r"Products\(([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})\)")
-_S1_TRACK_OFFSET = {"A": 73, "B": 27}
-"""Relative orbit = (absolute orbit - offset) mod 175 + 1 (Sentinel-1 Product Definition)."""
-
 _NUMBERS = {
     "cloudCoverPercentage": ("eo:cloud_cover",),
     "landCloudCoverPercentage": ("landsat:cloud_cover_land",),
@@ -59,12 +54,12 @@ def scene_of(item: StacItem, *, catalogue: str, location: str = "") -> SceneFeat
     date = time_of(item.properties, "datetime", "start_datetime")
     if date is None:
         raise BadItemError("it has no datetime")
-    footprint = _footprint(item.geometry)
+    footprint = footprint_of(item.geometry)
     base = location or item.self_href
     source_id = _source_id(item)
-    if not _SAFE_NAME.fullmatch(source_id):
+    if not is_usable_name(source_id):
         raise BadItemError("its id is not usable as a name (letters, digits and _ . : -)")
-    name = _product_name(source_id)
+    name = product_name(source_id)
     constellation = _constellation(item, name)
     tags = _tags(item, source_id, name, constellation)
     product = next((asset for asset in item.assets if asset.is_archive), None)
@@ -85,7 +80,7 @@ def scene_of(item: StacItem, *, catalogue: str, location: str = "") -> SceneFeat
         }
     )
     data = SceneData(date=date, metadata=metadata)
-    return SceneFeature(source_id=source_id, data=data, tags=tags, wkt=shapely.to_wkt(footprint, rounding_precision=9, trim=True))
+    return SceneFeature(source_id=source_id, data=data, tags=tags, wkt=footprint_text(footprint))
 
 
 def absolute(href: str, base: str) -> str | None:
@@ -120,13 +115,6 @@ def _source_id(item: StacItem) -> str:
     return item.id
 
 
-def _product_name(source_id: str) -> ProductName | None:
-    try:
-        return parse_product_name(source_id)
-    except ValueError:
-        return None
-
-
 def _constellation(item: StacItem, name: ProductName | None) -> Constellation | None:
     if name is not None:
         return name.constellation
@@ -139,37 +127,6 @@ def _constellation(item: StacItem, name: ProductName | None) -> Constellation | 
         return None
 
 
-def _footprint(geometry: JsonValue) -> BaseGeometry:
-    """The polygons of a GeoJSON geometry in two dimensions, cut at the antimeridian, self-crossings resolved."""
-    if not isinstance(geometry, dict) or not geometry:
-        raise BadItemError("it has no geometry")
-    try:
-        if not _is_finite(geometry.get("coordinates", geometry.get("geometries"))):
-            raise BadItemError("its geometry is not finite")
-        raw = shapely.force_2d(shape(geometry))
-        if raw.is_empty:
-            raise BadItemError("its geometry is empty")
-        footprint = split_at_antimeridian(raw)
-        if not footprint.is_valid:
-            footprint = shapely.make_valid(footprint)
-    except (ShapelyError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
-        raise error if isinstance(error, BadItemError) else BadItemError(f"its geometry cannot be read: {error}") from None
-    polygons = as_multipolygon(footprint)
-    if polygons.is_empty or not polygons.area:
-        raise BadItemError(f"its geometry is a {raw.geom_type}, not an area")
-    west, south, east, north = polygons.bounds
-    if west < -180 or east > 180 or south < -90 or north > 90:
-        raise BadItemError("its geometry lies outside of longitude and latitude")
-    return polygons.geoms[0] if isinstance(polygons, MultiPolygon) and len(polygons.geoms) == 1 else polygons
-
-
-def _is_finite(value: JsonValue) -> bool:
-    """Whether all numbers in nested lists are finite; GEOS would warn of others and go on."""
-    if isinstance(value, list):
-        return all(map(_is_finite, value))
-    return not isinstance(value, float) or math.isfinite(value)
-
-
 def _tags(item: StacItem, source_id: str, name: ProductName | None, constellation: Constellation | None) -> dict[str, str]:
     properties = item.properties
     tags = {
@@ -179,7 +136,7 @@ def _tags(item: StacItem, source_id: str, name: ProductName | None, constellatio
         "ingestionDate": text_of(properties, *_PUBLISHED, "datetime", "start_datetime"),
         "productType": _product_type(properties, name, constellation),
         "orbitDirection": text_of(properties, "sat:orbit_state").upper(),
-        "polarisationMode": _polarisation_mode(properties),
+        "polarisationMode": polarisation_mode(texts_of(properties.get("sar:polarizations"))),
         **{tag: _whole(properties, keys) for tag, keys in _TEXTS.items()},
     }
     for tag, keys in _NUMBERS.items():
@@ -189,7 +146,7 @@ def _tags(item: StacItem, source_id: str, name: ProductName | None, constellatio
     if not tags["sunElevation"] and zenith is not None:
         tags["sunElevation"] = str(90 - Decimal(str(zenith)))
     if name is not None:
-        tags["relativeOrbit"] = tags["relativeOrbit"] or _relative_orbit(name)
+        tags["relativeOrbit"] = tags["relativeOrbit"] or relative_orbit_of(name)
     return {tag: value for tag, value in tags.items() if value}
 
 
@@ -218,21 +175,6 @@ def _product_type(properties: Fields, name: ProductName | None, constellation: C
             if canonical:
                 return canonical
     return stated
-
-
-def _polarisation_mode(properties: Fields) -> str:
-    """`VV VH`: the co-polarised first."""
-    found = {text.upper() for text in texts_of(properties.get("sar:polarizations"))}
-    return " ".join(sorted(found, key=lambda pair: (pair[:1] != pair[1:], pair)))
-
-
-def _relative_orbit(name: ProductName) -> str:
-    if name.constellation is Constellation.SENTINEL2:
-        return str(int(name.parts["ORBIT"]))
-    offset = _S1_TRACK_OFFSET.get(name.parts.get("MISSION_VERSION", ""))
-    if name.constellation is Constellation.SENTINEL1 and offset is not None:
-        return str((int(name.parts["ORBIT"]) - offset) % 175 + 1)
-    return ""
 
 
 def _links(item: StacItem, base: str, constellation: Constellation | None, product: str, level: str) -> dict[str, AssetLink]:

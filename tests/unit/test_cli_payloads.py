@@ -59,7 +59,7 @@ def test_no_variable_means_two_things() -> None:
 def test_denmark_means_what_people_know(name: str, shared_data: Path) -> None:
     """Where, which constellation and graphs as in the tutorial of the reference."""
     known = {
-        "denmark_sentinel1.json": "DenmarkDemoS1",
+        "denmark_s1.json": "DenmarkDemoS1",
         "denmark_sentinel2.json": "DenmarkDemoS2",
         "denmark_landsat.json": "DenmarkDemoLandsat",
     }
@@ -70,7 +70,7 @@ def test_denmark_means_what_people_know(name: str, shared_data: Path) -> None:
         assert getattr(ours, field) == getattr(theirs, field)
     assert ours.scene_type.constellation == theirs.scene_type.constellation
     assert theirs.scene_type.parameters.items() <= ours.scene_type.parameters.items()
-    if name == "denmark_sentinel1.json":
+    if name == "denmark_s1.json":
         assert ours.layers == theirs.layers
 
 

@@ -2,29 +2,85 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from catalogue.external import configured_catalogues
+from catalogue.external.odata_api import ODataCatalogue
 from catalogue.external.offers import Choice, Offer
 from catalogue.external.presets import PRESETS
 from catalogue.external.stac_api import StacApiCatalogue
 from catalogue.external.static_stac import StaticStacCatalogue
 from common.config import CatalogueSettings, Settings
 from common.errors import ConfigurationError
+from common.payload import parse_payload
 from common.product_names import Constellation
+
+PAYLOADS = Path(__file__).resolve().parents[2] / "payloads"
 
 
 def settings(**catalogues: CatalogueSettings) -> Settings:
     return Settings(catalogues=catalogues)
 
 
-def test_without_configuration_it_is_earth_search() -> None:
-    (only,) = configured_catalogues(Settings(catalogues={}))
-    assert isinstance(only, StacApiCatalogue)
-    assert (only.name, only.url) == ("earth-search", "https://earth-search.aws.element84.com/v1")
+def test_without_configuration_it_is_copernicus_for_sentinel1_else_earth_search() -> None:
+    radar, other = configured_catalogues(Settings(catalogues={}))
+    assert isinstance(radar, ODataCatalogue)
+    assert isinstance(other, StacApiCatalogue)
+    assert (radar.name, radar.url) == ("copernicus", "https://catalogue.dataspace.copernicus.eu/odata/v1/")
+    assert (other.name, other.url) == ("earth-search", "https://earth-search.aws.element84.com/v1")
     for constellation in (Constellation.SENTINEL1, Constellation.SENTINEL2, Constellation.LANDSAT):
-        assert only.offer.choose(constellation, None) is not None
-    assert only.offer.choose(Constellation.PHR, None) is None
+        assert other.offer.choose(constellation, None) is not None
+    assert other.offer.choose(Constellation.PHR, None) is None
+
+
+@pytest.mark.parametrize(
+    ("constellation", "parameters", "expected"),
+    [
+        ("sentinel1", {"producttype": "SLC"}, ["copernicus"]),
+        ("sentinel1", {"producttype": "GRD"}, ["copernicus", "earth-search"]),
+        ("sentinel2", {}, ["earth-search"]),
+        ("sentinel2", {"producttype": "S2MSI1C"}, ["earth-search"]),
+        ("landsat89", {}, ["earth-search"]),
+        ("phr", {}, []),
+    ],
+)
+def test_who_answers_without_configuration(constellation: str, parameters: dict[str, str], expected: list[str]) -> None:
+    document = json.loads((PAYLOADS / "denmark_s1.json").read_text())
+    asked = parse_payload(document | {"scene_type": {"constellation": constellation, "parameters": parameters}})
+    assert [catalogue.name for catalogue in configured_catalogues(Settings(catalogues={})) if catalogue.supports(asked)] == expected
+
+
+def test_sentinel1_of_no_type_is_slc_of_copernicus_first() -> None:
+    asked = parse_payload(
+        json.loads((PAYLOADS / "denmark_s1.json").read_text()) | {"scene_type": {"constellation": "sentinel1", "parameters": {}}}
+    )
+    (first, *_) = (catalogue for catalogue in configured_catalogues(Settings(catalogues={})) if catalogue.supports(asked))
+    assert first.name == "copernicus"
+
+
+def test_odata_catalogues() -> None:
+    given = CatalogueSettings(
+        type="odata", preset="creodias", page_size=50, parallel=2, slice_days=31, max_url_length=2000, collections={"sentinel2": ["S2"]}
+    )
+    plain, creodias, own = configured_catalogues(
+        settings(
+            copernicus=CatalogueSettings(preset="copernicus"),
+            c=given,
+            own=CatalogueSettings(type="odata", url="https://mirror.example.com/odata/v1"),
+        )
+    )
+    assert isinstance(plain, ODataCatalogue)
+    assert (plain.page_size, plain.dated_by_publication) == (1000, False)
+    assert isinstance(creodias, ODataCatalogue)
+    assert creodias.url == "https://datahub.creodias.eu/odata/v1/"
+    assert creodias.dated_by_publication
+    assert (creodias.page_size, creodias.parallel, creodias.slice_days, creodias.max_url_length) == (50, 2, 31, 2000)
+    assert creodias.offer.collections == {(Constellation.SENTINEL2, ""): ("S2",)}
+    assert isinstance(own, ODataCatalogue)
+    assert own.offer == plain.offer
 
 
 def test_priority_orders_and_settings_override_presets() -> None:
@@ -50,6 +106,10 @@ def test_priority_orders_and_settings_override_presets() -> None:
         (CatalogueSettings(preset="moon"), "catalogues.x.preset"),
         (CatalogueSettings(), "catalogues.x.url"),
         (CatalogueSettings(url="/data/stac"), "catalogues.x.url"),
+        (CatalogueSettings(type="odata", url="/data/stac"), "catalogues.x.url"),
+        (CatalogueSettings(type="odata"), "catalogues.x.url"),
+        (CatalogueSettings(type="odata", preset="earth-search"), "catalogues.x.type"),
+        (CatalogueSettings(type="stac", preset="copernicus"), "catalogues.x.type"),
         (CatalogueSettings(preset="cdse", collections={"sentinel9": ["a"]}), "catalogues.x.collections.sentinel9"),
         (CatalogueSettings(preset="cdse", collections={"sentinel2/L9": ["a"]}), "catalogues.x.collections.sentinel2/L9"),
     ],

@@ -69,7 +69,7 @@ def run_demo(options: DemoOptions, console: Console) -> int:
                 console.print(f"{sum(server.requests.values())} requests reached the region's server")
         console.print(f"contact sheet of {rows} tiles on {columns} dates: {sheet}", soft_wrap=True)
         if options.keep:
-            console.print(f"everything is kept in {folder}; look around with: thresher up --data-dir {data_dir}", soft_wrap=True)
+            console.print(f"everything is kept in {folder}; look at the datasets with: thresher up --data-dir {data_dir}", soft_wrap=True)
     console.print(f"done in {time.monotonic() - began:.0f} s")
     return code
 
