@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from common.features import SceneCollection
 from thresher.answers import (
@@ -24,13 +24,17 @@ from thresher.answers import (
 )
 from thresher.client import Client, Document, Scenes
 
+if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
+
 Value = TypeVar("Value")
 
 
 class Session:
     """`thresher.client.Client` run on a loop in a thread of its own, so that it also works where a loop runs already.
 
-    Methods, arguments and errors are those of the client. Close it, or use it as a context.
+    Methods, arguments and errors are those of the client; `…_frame` answers the same as a GeoDataFrame (`thresher.frames`). Close it, or
+    use it as a context.
     """
 
     def __init__(self, url: str | None = None, token: str | None = None) -> None:
@@ -106,6 +110,23 @@ class Session:
 
     def datasets(self, *, aoi: str = "", variable: str = "", instance: str = "") -> list[Dataset]:
         return self._run(_listed(self._client.datasets(aoi=aoi, variable=variable, instance=instance)))
+
+    def scenes_frame(self, payload: Document, *, page: int | None = None, limit: int | None = None) -> GeoDataFrame:
+        from thresher.frames import scenes_frame
+
+        return scenes_frame(self.scenes(payload, page=page, limit=limit))
+
+    def tiles_frame(
+        self, payload: Document, scenes: Scenes | None = None, *, page: int | None = None, limit: int | None = None
+    ) -> GeoDataFrame:
+        from thresher.frames import tiles_frame
+
+        return tiles_frame(self.tiles(payload, scenes, page=page, limit=limit))
+
+    def datasets_frame(self, *, aoi: str = "", variable: str = "", instance: str = "") -> GeoDataFrame:
+        from thresher.frames import datasets_frame
+
+        return datasets_frame(self.datasets(aoi=aoi, variable=variable, instance=instance))
 
     def _run(self, work: Coroutine[Any, Any, Value]) -> Value:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)

@@ -6,27 +6,36 @@ import asyncio
 import io
 import json
 import math
+import os
+import subprocess
+import sys
 import threading
+from itertools import combinations
 from pathlib import Path
 
 import pytest
 import shapely
 from aiohttp import web
-from PIL import Image
+from matplotlib.figure import Figure
+from matplotlib.text import Annotation
+from matplotlib.transforms import Bbox
+from PIL import Image, ImageColor
 from rich.console import Console
 
 from common.errors import UpstreamError, UserError
 from common.features import SceneCollection
-from common.payload import parse_payload
+from common.payload import Payload, parse_payload
 from thresher import watch
 from thresher.answers import AreaStatus, Counts, Dataset
 from thresher.client import Client, UnreachableError
 from thresher.coverage import area_m2, overlap_percent
-from thresher.map import draw_map
+from thresher.map import draw_map, map_figure
 from thresher.notebook import Session
 from thresher.tables import datasets_table, human_size, scenes_table
 from thresher.variables import read_variables
 from thresher.watch import watch_areas
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class TestCoverage:
@@ -64,32 +73,140 @@ def test_human_size(size: int | None, text: str) -> None:
     assert human_size(size) == text
 
 
-def test_tables_and_map_of_recorded_tiles(shared_data: Path, tmp_path: Path) -> None:
+def test_table_of_recorded_tiles(shared_data: Path) -> None:
     """The tiles the reference recorded, in the older field names: 3 scenes, each in the same bursts."""
-    collection = SceneCollection.model_validate(json.loads((shared_data / "payloads" / "DenmarkDemoS1.tiles.json").read_text()))
-    payload = parse_payload((shared_data / "payloads" / "DenmarkDemoS1.json").read_bytes())
+    collection, payload = recorded(shared_data)
     console = Console(width=1000, record=True, file=io.StringIO())
     console.print(scenes_table(collection, payload))
     lines = [line for line in console.export_text().splitlines() if "S1A_IW_SLC" in line]
     assert len(lines) == len(collection.scenes)
     assert all("SENTINEL1A" in line and "A44" in line and "100.0" in line for line in lines)
-    draw_map(collection, payload.area, tmp_path / "map.png")
-    with Image.open(tmp_path / "map.png") as image:
-        colours = {colour for _, colour in image.convert("RGB").getcolors(1 << 24) or []}
-        assert (230, 90, 30) in colours
-        # The frame is that of the bursts, wider than high; the legend stands beside it.
-        assert image.width == 1700
-        assert 300 <= image.height < 1400
 
 
-def test_map_across_the_antimeridian_is_not_a_map_of_the_world(tmp_path: Path) -> None:
-    area = shapely.MultiPolygon([shapely.box(179, -17, 180, -16), shapely.box(-180, -17, -179, -16)])
-    wkt = "POLYGON ((178.5 -17.5, -178.5 -17.5, -178.5 -15.5, 178.5 -15.5, 178.5 -17.5))"
-    scene = {"source_id": "S", "wkt": wkt, "data": {"date": "2024-03-01T00:00:00Z"}}
-    draw_map(SceneCollection.model_validate({"features": [{"properties": scene}]}), area, tmp_path / "map.png")
-    with Image.open(tmp_path / "map.png") as image:
-        # 3° x 2°, not 360° x 2°.
-        assert image.height > 0.5 * (image.width - 300)
+def recorded(data: Path) -> tuple[SceneCollection, Payload]:
+    collection = SceneCollection.model_validate(json.loads((data / "payloads" / "DenmarkDemoS1.tiles.json").read_text()))
+    return collection, parse_payload((data / "payloads" / "DenmarkDemoS1.json").read_bytes())
+
+
+def labels(figure: Figure) -> dict[str, Bbox]:
+    """What is written on the map itself that can be seen, and where."""
+    texts = [text for text in figure.axes[0].texts if not isinstance(text, Annotation) and text.get_visible()]
+    found = {text.get_text(): text.get_window_extent() for text in texts}
+    assert len(found) == len(texts)
+    return found
+
+
+def title(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.axes[0].texts if isinstance(text, Annotation)]
+
+
+def legend(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+
+
+def scene(name: str, day: str, wkt: str, *tiles: dict[str, object]) -> dict[str, object]:
+    return {"source_id": name, "wkt": wkt, "data": {"date": f"{day}T02:20:00Z"}, "tiles": [*tiles]}
+
+
+def burst(name: str, day: str, wkt: str, reference: str | None = None) -> dict[str, object]:
+    tile = {"SourceID": name, "SceneID": f"S{day}", "Date": f"{day}T02:20:00Z"}
+    return {**tile, "wkt": wkt, "reference": {**tile, "SourceID": reference} if reference else None}
+
+
+def collection_of(*scenes: dict[str, object]) -> SceneCollection:
+    return SceneCollection.model_validate({"features": [{"properties": each} for each in scenes]})
+
+
+class TestMap:
+    AREA = shapely.box(10, 59, 12, 61)
+
+    def test_of_recorded_tiles(self, shared_data: Path, tmp_path: Path) -> None:
+        collection, payload = recorded(shared_data)
+        figure = map_figure(collection, payload.area)
+        assert set(labels(figure)) == {"A44_IW1_8951", "A44_IW1_8979", "A44_IW1_9007"}
+        assert title(figure) == ["DenmarkDemo", "3 scenes, 9 tiles on 3 dates, 2022-01-11 to 2022-02-04"]
+        days = ("2022-01-11", "2022-01-23", "2022-02-04")
+        assert legend(figure) == ["area of interest", "whole scene", *(f"{day}   1 scene, 3 tiles" for day in days)]
+        draw_map(collection, payload.area, tmp_path / "map.png", name="Elsewhere")
+        with Image.open(tmp_path / "map.png") as image:
+            assert image.format == "PNG"
+            # The frame is that of the bursts, wider than high.
+            assert 1200 < image.width < 2000
+            assert 300 < image.height < image.width
+            colours = {colour for _, colour in image.convert("RGB").getcolors(1 << 24) or []}
+        lines = [line.get_color() for line in figure.axes[0].get_legend().get_lines()][1:]
+        assert len(set(lines)) == 3
+        # The outlines of all dates are seen, although each lies upon the others.
+        assert {ImageColor.getrgb(colour) for colour in ("#e4572e", *lines)} <= colours
+
+    def test_bursts_of_a_place_share_a_label(self) -> None:
+        """Their ids differ by one from date to date."""
+        outline = shapely.box(9, 59.5, 13, 60.5).wkt
+        days = ("2025-04-06", "2025-04-18")
+        first = scene("S1", days[0], self.AREA.wkt, burst("A108_IW1_8472", days[0], outline))
+        second = scene("S2", days[1], self.AREA.wkt, burst("A108_IW1_8471", days[1], outline, reference="A108_IW1_8472"))
+        assert set(labels(map_figure(collection_of(first, second), self.AREA))) == {"A108_IW1_8472"}
+
+    def test_labels_never_overprint(self) -> None:
+        """Bursts too low for text are not labelled, wide ones are."""
+        day = "2025-04-06"
+        low = [burst(f"low_{number}", day, shapely.box(10, 59 + number / 50, 12, 59.02 + number / 50).wkt) for number in range(20)]
+        wide = [burst(f"wide_{number}", day, shapely.box(10 + number, 59.5, 11.5 + number, 61).wkt) for number in range(2)]
+        found = labels(map_figure(collection_of(scene("S1", day, self.AREA.wkt, *low, *wide)), self.AREA))
+        assert {"wide_0", "wide_1"} <= set(found)
+        assert not any(one.overlaps(other) for one, other in combinations(found.values(), 2))
+        crowded = [burst(f"crowded_{number}", day, shapely.box(10, 59, 10.02 + number / 1000, 59.01).wkt) for number in range(20)]
+        assert labels(map_figure(collection_of(scene("S1", day, self.AREA.wkt, *crowded)), self.AREA)) == {}
+
+    def test_a_tile_that_is_its_scene_is_one_outline(self) -> None:
+        name = "S2A_MSIL2A_20240320T105031_N0510_R051_T31UET_20240320T150000"
+        outline = shapely.box(10, 0, 12, 2).wkt
+        figure = map_figure(collection_of(scene(name, "2024-03-20", outline, burst("T31UET", "2024-03-20", outline))), self.AREA)
+        assert set(labels(figure)) == {"31UET"}
+        assert legend(figure) == ["area of interest", "2024-03-20   1 scene, 1 tile"]
+
+    def test_a_legend_of_many_dates_ends(self) -> None:
+        days = [f"2024-{month:02}-{day:02}" for month in (1, 2, 3) for day in range(1, 11)]
+        figure = map_figure(collection_of(*(scene(f"S{day}", day, self.AREA.wkt) for day in days)), self.AREA)
+        assert len(legend(figure)) == 1 + 12
+        assert legend(figure)[-2:] == ["2024-02-01   1 scene", "and 19 more, to 2024-03-10"]
+
+    def test_true_to_scale_in_the_middle(self) -> None:
+        """At 60° a degree of longitude is half as long as one of latitude."""
+        (axes,) = map_figure(SceneCollection(scenes=[]), self.AREA).axes
+        assert axes.get_aspect() == pytest.approx(2)
+        (west, east), (south, north) = axes.get_xlim(), axes.get_ylim()
+        width, height = axes.figure.get_size_inches()
+        assert height / (north - south) == pytest.approx(2 * width / (east - west))
+
+    def test_nothing_found(self) -> None:
+        assert title(map_figure(SceneCollection(scenes=[]), self.AREA, name="Somewhere")) == ["Somewhere", "no scenes"]
+
+    def test_across_the_antimeridian_it_is_not_a_map_of_the_world(self) -> None:
+        area = shapely.MultiPolygon([shapely.box(179, -17, 180, -16), shapely.box(-180, -17, -179, -16)])
+        wkt = "POLYGON ((178.5 -17.5, -178.5 -17.5, -178.5 -15.5, 178.5 -15.5, 178.5 -17.5))"
+        figure = map_figure(collection_of(scene("S", "2024-03-01", wkt)), area)
+        (axes,) = figure.axes
+        assert axes.get_xlim() == pytest.approx((178.5, 181.5), abs=0.2)
+        figure.draw_without_rendering()
+        assert {"179°E", "180°", "179°W"} <= {label.get_text() for label in axes.get_xticklabels()}
+
+    def test_outlines_and_names_as_people_edit_them(self) -> None:
+        wkt = "POLYGON ((10 59, 12 61, 12 59, 10 61, 10 59))"
+        tile = burst("$\\frac{$", "2024-03-01", "POLYGON ((10 60, 12 61, 12 60, 10 61, 10 60))")
+        map_figure(collection_of(scene("S", "2024-03-01", wkt, tile)), self.AREA, name="$\\frac{$").draw_without_rendering()
+
+    def test_without_home_and_display(self, tmp_path: Path) -> None:
+        (tmp_path / "no_folder").touch()
+        code = (
+            "import shapely; from pathlib import Path; from common.features import SceneCollection; from thresher.map import draw_map\n"
+            "draw_map(SceneCollection(scenes=[]), shapely.box(0, 0, 1, 1), Path('map.png'))"
+        )
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("MPL", "XDG_", "DISPLAY"))}
+        environment = {**kept, "HOME": str(tmp_path / "no_folder"), "MPLBACKEND": "TkAgg", "PYTHONPATH": str(ROOT)}
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert (tmp_path / "map.png").stat().st_size > 1000
 
 
 class TestVariablesFile:

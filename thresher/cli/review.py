@@ -70,7 +70,7 @@ def tiles(
     if map_file is not None:
         from thresher.map import draw_map
 
-        draw_map(found, loaded.payload.area, map_file)
+        draw_map(found, loaded.payload.area, map_file, name=loaded.payload.name)
         note(f"map in {map_file}")
 
 
