@@ -30,9 +30,13 @@ PASSING_ERRORS: tuple[type[Exception], ...] = (
     asyncpg.InsufficientResourcesError,
     asyncpg.TransactionRollbackError,  # deadlocks and the like
     asyncpg.InterfaceError,  # the connection is gone
+    asyncpg.InternalClientError,  # it went in the middle of something
     OSError,  # with TimeoutError
 )
 """What a database that restarts, fails over or is crowded answers: trying again mends it."""
+
+DATABASE_ERRORS: tuple[type[Exception], ...] = (*PASSING_ERRORS, asyncpg.PostgresError)
+"""Whatever a database may answer."""
 
 _MIGRATION_LOCK = 7_470_001
 """Key of the advisory lock replicas take to migrate one at a time."""

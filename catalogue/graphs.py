@@ -31,6 +31,14 @@ class GraphShelf:
             raise UserError(f"'{name[:100]}' needs workers that can run '{graph.capability}'; this deployment has {known}", field=field)
         return graph
 
+    def members_for(self, scene_graph: str, tile_graphs: Iterable[str]) -> list[str]:
+        """The files of the product that the tile graphs need, where the scene graph only hands it on; none: all of it."""
+        scene = self.get(scene_graph, field="scene_graph_name").document
+        needed = [self.get(name, field="tile_graph_name").document.product_members for name in sorted(set(tile_graphs))]
+        if scene.processing_steps or scene.product_members or not all(needed):
+            return []
+        return list(dict.fromkeys(pattern for patterns in needed for pattern in patterns))
+
     def check_layers(self, name: str, layers: Iterable[str]) -> None:
         """Raise UserError if the tile graph makes layers, and one that is asked for is not among them."""
         made = self.get(name, field="tile_graph_name").indexed_layers

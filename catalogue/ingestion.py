@@ -27,6 +27,7 @@ from common.config import Settings
 from common.errors import ConfigurationError, UserError
 from common.features import SceneFeature
 from common.geometry import as_multipolygon, check_footprint
+from common.graph.document import PRODUCT_MEMBERS
 from common.layers import open_layer_store
 from common.messages import JobKind
 from common.payload import Payload
@@ -198,7 +199,7 @@ async def _insert_scenes(
         scene.data.model_copy(
             update={
                 "graph_name": scene.data.graph_name or payload.scene_graph_name,
-                "graph_config": _given(scene.data, "graph_config", payload.graph_config),
+                "graph_config": _graph_config(payload, scene, shelf),
                 "is_retriable": _given(scene.data, "is_retriable", payload.is_retriable),
                 "storage_uri": scene.data.storage_uri or payload.storage_uri,
                 "record_id": str(record),
@@ -271,6 +272,14 @@ async def _insert_tiles(
     )
     names = {scene_id: scene.source_id for scene_id, scene, _ in tiles}
     return {TileName(names[row["scene_id"]], row["source_id"]): row["id"] for row in rows}
+
+
+def _graph_config(payload: Payload, scene: SceneFeature, shelf: GraphShelf) -> dict[str, str]:
+    """What the payload says, or the scene for itself; with what the tile graphs need of the product, unless it says that too."""
+    config = _given(scene.data, "graph_config", payload.graph_config)
+    tile_graphs = [tile.data.graph_name or payload.tile_graph_name for tile in scene.tiles]
+    members = shelf.members_for(scene.data.graph_name or payload.scene_graph_name, tile_graphs)
+    return {PRODUCT_MEMBERS: ",".join(members), **config} if members else config
 
 
 def _given(model: BaseModel, name: str, default: Value) -> Value:

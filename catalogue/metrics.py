@@ -27,7 +27,7 @@ class CatalogueMetrics:
         self._bytes = Counter("thresher_layer_bytes", "Bytes of indexed layers", ["graph"], registry=self.registry)
 
     def count(self, fate: str, number: int = 1) -> None:
-        """`fate`: applied, late, unknown, unreadable."""
+        """`fate`: applied, late, duplicate, unknown, unreadable."""
         self._results.labels(fate).inc(number)
 
     def ended(self, graph: str, result: JobResult, *, again: bool) -> None:

@@ -17,6 +17,7 @@ from catalogue.http.app import create_app
 from catalogue.http.services import Services
 from catalogue.metrics import CatalogueMetrics
 from catalogue.sentinel1.annotations.reader import configured_reader
+from catalogue.sentinel1.bursts_api import configured_burst_service
 from catalogue.workflow.deletions import Sweeper
 from catalogue.workflow.dispatcher import Dispatcher
 from catalogue.workflow.orphans import OrphanSweeper
@@ -39,6 +40,7 @@ async def running_catalogue(settings: Settings) -> AsyncIterator[str]:
     storage_of = _storages(settings)
     catalogues = configured_catalogues(settings)
     annotations = configured_reader(settings)
+    burst_service = configured_burst_service(settings)
     async with contextlib.AsyncExitStack() as stack:
         pool = await open_pool(require(settings.database.url, "database.url"), size=settings.database.pool_size)
         stack.push_async_callback(pool.close)
@@ -58,7 +60,7 @@ async def running_catalogue(settings: Settings) -> AsyncIterator[str]:
             )
         ]
         stack.push_async_callback(stop_tasks, tasks)
-        around = Services(settings, pool, client, catalogues, annotations, events, metrics)
+        around = Services(settings, pool, client, catalogues, annotations, burst_service, events, metrics)
         runner = web.AppRunner(create_app(around), access_log=None, shutdown_timeout=5)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from catalogue.sentinel1.annotations.reader import AnnotationReader
 from catalogue.sentinel1.burst_tiles import ExistingBursts, list_bursts
+from catalogue.sentinel1.bursts_api import BurstService
 from common.features import SceneCollection, SceneFeature, TileData, TileFeature, TilePlace
 from common.payload import Payload
 from common.product_names import Constellation
@@ -11,13 +12,15 @@ from common.product_names import Constellation
 COPY_GRAPH = "CopyProductToStorage"
 
 
-async def find_tiles(payload: Payload, scenes: SceneCollection, reader: AnnotationReader, existing: ExistingBursts) -> SceneCollection:
+async def find_tiles(
+    payload: Payload, scenes: SceneCollection, reader: AnnotationReader, existing: ExistingBursts, service: BurstService | None = None
+) -> SceneCollection:
     """The scenes with their tiles; scenes without any are left out, the notes say which and why.
 
     Bursts are linked among the scenes and to the `existing` ones of the AOI. Raises UserError, UpstreamError.
     """
     with_bursts = [scene for scene in scenes.scenes if has_bursts(payload, scene)]
-    listed, notes = await list_bursts(payload, with_bursts, reader, existing) if with_bursts else ([], [])
+    listed, notes = await list_bursts(payload, with_bursts, reader, existing, service) if with_bursts else ([], [])
     found = {scene.source_id: scene for scene in listed}
     tiled = [found.get(scene.source_id) if has_bursts(payload, scene) else _as_one_tile(payload, scene) for scene in scenes.scenes]
     return scenes.model_copy(update={"scenes": [scene for scene in tiled if scene is not None], "notes": [*scenes.notes, *notes]})

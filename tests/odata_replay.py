@@ -66,6 +66,8 @@ class ODataReplay:
     """The server's products and manners, and what it was asked."""
 
     products: list[Product]
+    bursts: list[Product] = field(default_factory=list)
+    """Entries of the entity set `Bursts`."""
     max_top: int = 1000
     max_skip: int = 10_000
     longest_url: int = 8000
@@ -132,7 +134,8 @@ class ODataReplay:
     def answer(self, url: str) -> dict[str, Any]:
         """The page at a path and query; raises RefusedError."""
         parts = urlsplit(url)
-        if parts.path != "/odata/v1/Products":
+        sets = {"/odata/v1/Products": self.products, "/odata/v1/Bursts": self.bursts}
+        if parts.path not in sets:
             raise RefusedError(404, "Not Found")
         if len(self.url) + len(url) > self.longest_url:
             raise RefusedError(414, "URI too long")
@@ -145,14 +148,14 @@ class ODataReplay:
             if value > most:
                 raise RefusedError(422, [{"loc": ["query", name], "msg": f"Input should be less than or equal to {most}"}])
         condition = parsed(options["$filter"])
-        found = [product for product in self.products if holds(condition, product)]
+        found = [product for product in sets[parts.path] if holds(condition, product)]
         self._sort(found, options.get("$orderby", ""))
         page = [_expanded(product, options.get("$expand", "")) for product in found[skip : skip + top]]
         document: dict[str, Any] = {"@odata.context": "$metadata#Products(Attributes())", "value": page}
         if options.get("$count", "").lower() == "true":
             document["@odata.count"] = len(found)
         if skip + top < len(found) and skip + top <= self.max_skip:
-            link = f"http://{urlsplit(self.url).netloc}/odata/v1/Products?{urlencode(options | {'$skip': skip + top})}"
+            link = f"http://{urlsplit(self.url).netloc}{parts.path}?{urlencode(options | {'$skip': skip + top})}"
             document["@odata.nextLink"] = self.next_of(link)
         return document
 
@@ -267,6 +270,8 @@ def _path(node: ast._Node) -> str:
 def _property(path: str, product: Product) -> Any:
     match path:
         case "Name" | "Id":
+            return product[path]
+        case "ParentProductName" if path in product:
             return product[path]
         case "Collection/Name":
             return _COLLECTIONS[product["Name"][:2]]

@@ -54,7 +54,7 @@ def scene_of_product(document: JsonValue, source: ProductSource) -> SceneFeature
     date = parse_time(acquired)
     if date is None:
         raise BadItemError("it has no ContentDate")
-    footprint = footprint_of(_geometry(document))
+    footprint = footprint_of(geometry_of(document))
     attributes = _attributes(document.get("Attributes"))
     link = f"{source.url.rstrip('/')}/Products({uuid})"
     published = text_of(document, "PublicationDate") or text_of(document, "OriginDate")
@@ -85,8 +85,8 @@ def is_offline(scene: SceneFeature) -> bool:
     return (scene.data.metadata.model_extra or {}).get("online") is False
 
 
-def _geometry(document: Fields) -> JsonValue:
-    """`GeoFootprint`, else the WKT of `Footprint`."""
+def geometry_of(document: Fields) -> JsonValue:
+    """`GeoFootprint`, else the WKT of `Footprint`; raises BadItemError."""
     if document.get("GeoFootprint") is not None:
         return document["GeoFootprint"]
     match = _FOOTPRINT.fullmatch(text_of(document, "Footprint"))

@@ -111,7 +111,7 @@ async def _tiles(payload: Payload, scenes: SceneCollection, around: Services) ->
         async with around.pool.acquire() as connection:
             return await existing_bursts(connection, payload.name, tiles)
 
-    return await find_tiles(payload, scenes, around.annotations, existing)
+    return await find_tiles(payload, scenes, around.annotations, existing, around.burst_service)
 
 
 def _check_deployment(payload: Payload, settings: Settings, shelf: GraphShelf) -> None:

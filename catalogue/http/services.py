@@ -13,6 +13,7 @@ from catalogue.external.base import ExternalCatalogue
 from catalogue.graphs import GraphShelf
 from catalogue.metrics import CatalogueMetrics
 from catalogue.sentinel1.annotations.reader import AnnotationReader
+from catalogue.sentinel1.bursts_api import BurstService
 from common.config import Settings
 
 
@@ -23,6 +24,7 @@ class Services:
     client: Client
     catalogues: list[ExternalCatalogue]
     annotations: AnnotationReader
+    burst_service: BurstService | None
     events: EventHub
     metrics: CatalogueMetrics
 

@@ -1,4 +1,4 @@
-"""Bursts as the tiles of scenes: listed from annotations for review, with what each follows; and read back from a review.
+"""Bursts as the tiles of scenes: listed from a service or from annotations for review, with what each follows; and read back from a review.
 
 ESA's burst ids travel in `data.metadata.burst_ids` of the scene, `{tile id: burst id}`; the tiles themselves stay those of the reference.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 import shapely
@@ -16,6 +17,7 @@ from catalogue.sentinel1.annotations.files import AnnotationFile
 from catalogue.sentinel1.annotations.reader import AnnotationReader
 from catalogue.sentinel1.burst_ids import MOST
 from catalogue.sentinel1.bursts import Burst, read_bursts
+from catalogue.sentinel1.bursts_api import BurstService
 from catalogue.sentinel1.series import NO_LINKS, SeriesTile, TileName, is_burst, link, place_of_tile, repeats, series_tile
 from common.errors import ThresherError, UpstreamError, UserError
 from common.features import SceneFeature, TileData, TileFeature, TileLink, TilePlace
@@ -36,39 +38,68 @@ ExistingBursts = Callable[[Sequence[SeriesTile]], Awaitable[Sequence[SeriesTile]
 
 
 async def list_bursts(
-    payload: Payload, scenes: Sequence[SceneFeature], reader: AnnotationReader, existing: ExistingBursts
+    payload: Payload,
+    scenes: Sequence[SceneFeature],
+    reader: AnnotationReader,
+    existing: ExistingBursts,
+    service: BurstService | None = None,
 ) -> tuple[list[SceneFeature], list[str]]:
     """The scenes with those of their bursts that lie in the area, linked among themselves and to what the AOI has; and notes on what is
     left out and why.
 
-    Raises UserError for a pattern of annotations that cannot be used, UpstreamError with the reasons if no scene's bursts can be read.
+    The `service` is asked first, the annotations are read of the scenes whose bursts it does not list. Raises UserError for a pattern of
+    annotations that cannot be used, UpstreamError with the reasons if no scene's bursts can be listed.
     """
-    area = await in_thread(partial(_wanted_area, payload))
-    found: dict[str, SceneFeature] = {}
-    errors: dict[str, str] = {}
-    notes: list[str] = []
-    async for scene, files in reader.read_many(scenes, aoi=payload.name, more=payload.annotations_urls):
-        try:
-            if isinstance(files, ThresherError):
-                raise files
-            with_tiles = await in_thread(partial(_with_bursts, payload, scene, files, area))
-        except UserError:
-            raise
-        except ThresherError as error:
-            _log.warning("bursts of %s: %s", scene.source_id, error)
-            errors[scene.source_id] = str(error)
-            continue
-        if with_tiles.tiles:
-            found[scene.source_id] = with_tiles
-        else:
-            notes.append(f"{scene.source_id} is left out: none of its bursts lies in the area")
+    listing = _Listing(payload, await in_thread(partial(_wanted_area, payload)))
+    remaining: Sequence[SceneFeature] = scenes
+    if service is not None:
+        async for scene, bursts in service.read_many(scenes):
+            await listing.add(scene, bursts if isinstance(bursts, ThresherError) else partial(list, bursts))
+        remaining = [scene for scene in scenes if scene.source_id in listing.errors]
+    if service is None or reader.has_sources(payload.annotations_urls):
+        async for scene, files in reader.read_many(remaining, aoi=payload.name, more=payload.annotations_urls):
+            await listing.add(scene, files if isinstance(files, ThresherError) else partial(_of_annotations, scene, files))
+    errors = listing.errors
+    for source_id, error in errors.items():
+        _log.warning("bursts of %s: %s", source_id, error)
     if errors and len(errors) == len(scenes):
         reasons = [*list(errors.values())[:_SHOWN], *([f"and {len(errors) - _SHOWN} more"] if len(errors) > _SHOWN else [])]
         raise UpstreamError(f"the bursts of no scene can be listed: {'; '.join(reasons)}")
-    notes += [f"{source_id} is left out: {error}" for source_id, error in errors.items()]
-    ordered = [found[scene.source_id] for scene in scenes if scene.source_id in found]
+    notes = [*listing.notes, *(f"{source_id} is left out: {error}" for source_id, error in errors.items())]
+    ordered = [listing.found[scene.source_id] for scene in scenes if scene.source_id in listing.found]
     linked, repeated = await link_scenes(ordered, existing)
     return linked, [*sorted(notes), *repeated]
+
+
+@dataclass
+class _Listing:
+    """What has been found of the scenes."""
+
+    payload: Payload
+    area: BaseGeometry
+    found: dict[str, SceneFeature] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+    """Of scenes whose bursts no source has given so far: what each of them said."""
+    notes: list[str] = field(default_factory=list)
+
+    async def add(self, scene: SceneFeature, bursts: Callable[[], Sequence[Burst]] | ThresherError) -> None:
+        """What a source says of a scene; raises UserError."""
+        try:
+            if isinstance(bursts, ThresherError):
+                raise bursts
+            with_tiles = await in_thread(partial(_with_bursts, self.payload, scene, bursts, self.area))
+        except UserError:
+            raise
+        except ThresherError as error:
+            _log.info("bursts of %s: %s", scene.source_id, error)
+            before = self.errors.get(scene.source_id)
+            self.errors[scene.source_id] = f"{before}; {error}" if before else str(error)
+            return
+        self.errors.pop(scene.source_id, None)
+        if with_tiles.tiles:
+            self.found[scene.source_id] = with_tiles
+        else:
+            self.notes.append(f"{scene.source_id} is left out: none of its bursts lies in the area")
 
 
 async def link_scenes(scenes: Sequence[SceneFeature], existing: ExistingBursts) -> tuple[list[SceneFeature], list[str]]:
@@ -145,14 +176,20 @@ def _wanted_area(payload: Payload, _: Stop) -> BaseGeometry:
     return area
 
 
-def _with_bursts(payload: Payload, scene: SceneFeature, files: Sequence[AnnotationFile], area: BaseGeometry, _: Stop) -> SceneFeature:
+def _of_annotations(scene: SceneFeature, files: Sequence[AnnotationFile]) -> list[Burst]:
     orbit = scene.tags.get("relativeOrbit", "")
-    bursts = read_bursts(
+    return read_bursts(
         scene.source_id,
         files,
         direction=scene.tags.get("orbitDirection", ""),
         relative_orbit_number=int(orbit) if orbit.isdecimal() else None,
     )
+
+
+def _with_bursts(
+    payload: Payload, scene: SceneFeature, bursts_of: Callable[[], Sequence[Burst]], area: BaseGeometry, _: Stop
+) -> SceneFeature:
+    bursts = bursts_of()
     inside = shapely.intersects(area, shapely.from_wkt([burst.wkt for burst in bursts]))
     kept = [burst for burst, is_inside in zip(bursts, inside, strict=True) if is_inside]
     ids = {burst.tile_id: burst.burst_id for burst in kept if burst.burst_id is not None}

@@ -21,8 +21,8 @@ from catalogue.sentinel1.burst_ids import MOST, burst_id, relative_orbit
 from common.geometry import split_at_antimeridian
 
 _NAME = re.compile(r"s1[a-z]-(?P<swath>[a-z]{1,2}\d?)-(?P<type>[a-z]{3})-(?P<polarisation>[hv]{2})-.*\.xml", re.IGNORECASE)
-_SWATHS = {"IW": ("IW1", "IW2", "IW3"), "EW": ("EW1", "EW2", "EW3", "EW4", "EW5")}
-_POLARISATIONS = ("VV", "HH", "VH", "HV")
+SWATHS = {"IW": ("IW1", "IW2", "IW3"), "EW": ("EW1", "EW2", "EW3", "EW4", "EW5")}
+POLARISATIONS = ("VV", "HH", "VH", "HV")
 """The first that is there is read in full."""
 _ORBIT_S = 5924
 """The modulus of the reference's ids: its orbit, 12 * 86400 / 175 s, in whole seconds."""
@@ -90,10 +90,10 @@ def _by_swath(scene: str, files: Iterable[AnnotationFile]) -> list[tuple[str, li
         if match["type"].lower() != "slc":
             raise AnnotationError(f"{scene}: '{file.name}' is of a {match['type'].upper()} product; only SLC products have bursts")
         polarisation = match["polarisation"].upper()
-        found.setdefault(match["swath"].upper(), []).append((_POLARISATIONS.index(polarisation), file))
+        found.setdefault(match["swath"].upper(), []).append((POLARISATIONS.index(polarisation), file))
     if not found:
         raise AnnotationError(f"{scene}: there is no annotation of it")
-    wanted = _SWATHS.get(next(iter(found))[:2])
+    wanted = SWATHS.get(next(iter(found))[:2])
     if wanted is None:
         raise AnnotationError(f"{scene}: {', '.join(sorted(found))} is a mode without bursts")
     missing = [swath for swath in wanted if swath not in found]
@@ -159,7 +159,7 @@ class _Annotation:
         if len(mine) != len(bursts):
             raise self.error(f"lists {len(mine)} bursts, '{name}' {len(bursts)}")
         for burst, other in zip(bursts, mine, strict=True):
-            if min(abs(burst.anx_time_ds - other), _ORBIT_S * 10 - abs(burst.anx_time_ds - other)) >= _SAME_BURST_DS:
+            if not is_same_time(burst.anx_time_ds, other):
                 raise self.error(f"has its burst {burst.number} at another time than '{name}'")
 
     def _burst_id(self, burst: ElementTree.Element, swath: str, orbit: int, anx_time_s: float) -> int | None:
@@ -235,15 +235,22 @@ def anx_time_ds(anx_time_s: float) -> int:
     return int(math.copysign(math.floor(abs(tenths) + 0.5), tenths))
 
 
+def is_same_time(one_ds: int, other_ds: int) -> bool:
+    """Whether two times after the node (`anx_time_ds`) are of one burst."""
+    apart = abs(one_ds - other_ds)
+    return min(apart, _ORBIT_S * 10 - apart) < _SAME_BURST_DS
+
+
 def _wkt(corners: Sequence[_Corner]) -> str:
     ring = [(corner.longitude, corner.latitude) for corner in corners]
     longitudes = [longitude for longitude, _ in ring]
     if max(longitudes) - min(longitudes) <= 180:
-        return f"POLYGON({_ring(ring)})"
+        return f"POLYGON({ring_text(ring)})"
     split = split_at_antimeridian(Polygon(ring))
     parts = split.geoms if isinstance(split, MultiPolygon) else [split]
-    return f"MULTIPOLYGON({', '.join(f'({_ring(list(part.exterior.coords)[:-1])})' for part in parts if isinstance(part, Polygon))})"
+    return f"MULTIPOLYGON({', '.join(f'({ring_text(list(part.exterior.coords)[:-1])})' for part in parts if isinstance(part, Polygon))})"
 
 
-def _ring(ring: Sequence[tuple[float, ...]]) -> str:
+def ring_text(ring: Sequence[tuple[float, ...]]) -> str:
+    """Of the WKT of a footprint; the first position is not repeated in `ring`."""
     return f"({', '.join(f'{x:.6f} {y:.6f}' for x, y, *_ in [*ring, ring[0]])})"

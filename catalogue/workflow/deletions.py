@@ -10,9 +10,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import asyncpg
-
-from catalogue.database import Connection, Pool
+from catalogue.database import DATABASE_ERRORS, Connection, Pool
 from common.errors import ThresherError
 from common.storage import Storage
 
@@ -41,7 +39,7 @@ class Sweeper:
             try:
                 if await self.sweep() == 0:
                     await asyncio.sleep(_IDLE_S)
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except DATABASE_ERRORS as error:
                 log.debug("deletions: %s", error)
                 await asyncio.sleep(_IDLE_S)
 

@@ -15,13 +15,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
 
-import asyncpg
 import nats.errors
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.errors import APIError, NotFoundError
 
-from catalogue.database import Connection, Pool, affected
+from catalogue.database import DATABASE_ERRORS, Connection, Pool, affected
 from catalogue.workflow.jobs import CHANNEL
 from catalogue.workflow.postbox import Letter, write_letters
 from common.config import Settings
@@ -40,7 +39,7 @@ _LOST_AFTER_S = 10.0
 _UNCONFIRMED_S = 1.0
 """A sent job of this age ought to have a place in the stream."""
 _START = (datetime(2000, 1, 1, tzinfo=UTC), UUID(int=0))
-_TROUBLE = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, nats.errors.Error, APIError)
+_TROUBLE: tuple[type[Exception], ...] = (*DATABASE_ERRORS, nats.errors.Error, APIError, ConfigurationError)
 
 
 @dataclass
@@ -184,7 +183,7 @@ class Dispatcher:
                     await declare(self._js(), self.settings.nats, self.settings.worker, self.queues, wait_s=0)
                 await self.confirm()
                 await self.resend_lost()
-            except (*_TROUBLE, ConfigurationError) as error:
+            except _TROUBLE as error:
                 log.debug("looking for lost jobs: %s", error or type(error).__name__)
 
     async def resend_lost(self, *, older_than_s: float = _LOST_AFTER_S) -> int:

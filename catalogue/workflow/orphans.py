@@ -12,9 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-import asyncpg
-
-from catalogue.database import Connection, Pool
+from catalogue.database import DATABASE_ERRORS, Connection, Pool
 from common.errors import ThresherError
 from common.storage import Storage
 
@@ -50,7 +48,7 @@ class OrphanSweeper:
             try:
                 if await self.sweep() == 0:
                     await asyncio.sleep(_IDLE_S)
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except DATABASE_ERRORS as error:
                 log.debug("orphans: %s", error)
                 await asyncio.sleep(_IDLE_S)
 

@@ -38,6 +38,8 @@ from common.pull import Pull
 log = logging.getLogger(__name__)
 
 _BATCH = 200
+_TRIES = 3
+"""Of a result that cannot be applied, alone, for a reason nobody expected."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ class ResultConsumer:
             except ValidationError as error:
                 log.error("a result cannot be read, it goes to the dead letters: %s", error)
                 await self._bury(message, "not a result")
-        delay = 0.1
+        delay, tries = 0.1, 0
         while True:
             try:
                 async with self.pool.acquire() as connection:
@@ -121,6 +123,10 @@ class ResultConsumer:
                     for message in messages:
                         await self._consume([message])
                     return
+                tries += 1
+                if tries < _TRIES:
+                    await asyncio.sleep(delay)
+                    continue
                 log.exception("a result cannot be applied, it goes to the dead letters")
                 await self._bury(messages[0], "cannot be applied")
                 break

@@ -17,8 +17,8 @@ from urllib.parse import urljoin, urlsplit
 import aiohttp
 
 from catalogue.sentinel1.annotations.files import MEMBER_BYTES, AnnotationError
-from catalogue.sentinel1.annotations.remote import TAIL_BYTES
 from common.errors import ErrorKind, TemporaryError, UserError
+from common.remote_zip import TAIL_BYTES
 from common.resolver import GuardedResolver
 from common.urls import check_url, names_host, shown_url
 

@@ -37,6 +37,10 @@ class AnnotationReader:
         self._concurrency = concurrency
         self._source_of = source_of
 
+    def has_sources(self, more: Sequence[str] = ()) -> bool:
+        """Whether there is any place to read at, with the patterns `more` of a payload."""
+        return bool(more or self._sources)
+
     async def read(self, scene: SceneFeature, *, aoi: str, more: Sequence[str] = ()) -> list[AnnotationFile]:
         """The annotations of `scene`, by file name. The patterns `more` of a payload are tried first.
 
@@ -47,8 +51,8 @@ class AnnotationReader:
         sources = [*(self._source_of(pattern) for pattern in more), *self._sources]
         if not sources:
             raise UserError(
-                "nothing says where the annotations of Sentinel-1 scenes are: give patterns, or configure annotations.urls or "
-                "annotations.nodes_url",
+                "nothing says where the annotations of Sentinel-1 scenes are: give patterns, or configure annotations.urls, "
+                "annotations.nodes_url or annotations.bursts_url",
                 field="annotations_urls",
             )
         for source in sources:
