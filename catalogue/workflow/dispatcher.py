@@ -21,7 +21,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import APIError, NotFoundError
 
 from catalogue.database import DATABASE_ERRORS, Connection, Pool, affected
-from catalogue.workflow.jobs import CHANNEL
+from catalogue.workflow.jobs import CHANNEL, hold
 from catalogue.workflow.postbox import Letter, write_letters
 from common.config import Settings
 from common.errors import ConfigurationError
@@ -181,6 +181,8 @@ class Dispatcher:
                 if not await is_declared(self._js(), self.queues):
                     log.warning("the broker has lost streams or consumers: they are declared again")
                     await declare(self._js(), self.settings.nats, self.settings.worker, self.queues, wait_s=0)
+                async with self.pool.acquire() as connection:
+                    await hold(connection)
                 await self.confirm()
                 await self.resend_lost()
             except _TROUBLE as error:

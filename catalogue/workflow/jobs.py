@@ -54,6 +54,8 @@ async def supersede(connection: Connection, kind: JobKind, items: Sequence[int],
 
 async def hold(connection: Connection) -> None:
     """Hold the ready jobs of paused AOIs. Also those made while the AOI was being paused: the dispatcher calls it now and then."""
+    if not await connection.fetchval("SELECT EXISTS (SELECT FROM aoi WHERE paused)"):
+        return
     await connection.execute(
         """UPDATE job SET state = 'held' WHERE id IN (
                SELECT j.id FROM aoi a JOIN scene s ON s.aoi_id = a.id JOIN job j ON j.scene_id = s.id WHERE a.paused AND j.state = 'ready'
