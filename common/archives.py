@@ -16,7 +16,7 @@ import tarfile
 import uuid
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, NoReturn, Protocol
@@ -87,15 +87,18 @@ def pack(root: Path, names: Iterable[str], target: Path, stop: Stop = NEVER) -> 
         raise
 
 
-def unpack(archive: Path, target: Path, *, limits: ArchiveLimits | None = None, stop: Stop = NEVER) -> None:
-    """Unpack a zip or tar (also gzip, bzip2, xz) into the new folder `target`, which appears whole or not at all.
+def unpack(
+    archive: Path, target: Path, *, limits: ArchiveLimits | None = None, wanted: Callable[[str], bool] | None = None, stop: Stop = NEVER
+) -> None:
+    """Unpack a zip or tar (also gzip, bzip2, xz) into the new folder `target`, which appears whole or not at all; of its files only those
+    that are `wanted`, by their names in the archive.
 
     Raises StorageError for a broken archive, FatalError for a hostile or an unsupported one, TemporaryError for a full disk.
     """
     part = target.with_name(f"{PART_PREFIX}{uuid.uuid4().hex}")
     try:
         part.mkdir(parents=True)
-        _extract(archive, part, limits or ArchiveLimits(), stop)
+        _extract(archive, part, limits or ArchiveLimits(), wanted or _everything, stop)
         part.rename(target)
     except _BROKEN as error:
         raise StorageError(f"the archive {archive.name} is broken or cut short: {error}") from error
@@ -138,11 +141,15 @@ def _add(archive: zipfile.ZipFile, path: Path, name: str, stop: Stop) -> None:
             writer.write(block)
 
 
-def _extract(path: Path, target: Path, limits: ArchiveLimits, stop: Stop) -> None:
+def _everything(_name: str) -> bool:
+    return True
+
+
+def _extract(path: Path, target: Path, limits: ArchiveLimits, wanted: Callable[[str], bool], stop: Stop) -> None:
     guard = _Guard(path, limits)
     if _is_zip(path):
         with zipfile.ZipFile(path) as archive:
-            members = [(info, _zip_member(path, info)) for info in archive.infolist()]
+            members = [(info, _zip_member(path, info)) for info in archive.infolist() if wanted(info.filename)]
             guard.check_declared(target, [member for _, member in members])
             for info, member in members:
                 if member.is_folder:
@@ -151,15 +158,17 @@ def _extract(path: Path, target: Path, limits: ArchiveLimits, stop: Stop) -> Non
                     with archive.open(info) as reader:
                         guard.write(target, member, reader, stop)
     elif tarfile.is_tarfile(path):
-        _extract_tar(path, target, guard, stop)
+        _extract_tar(path, target, guard, wanted, stop)
     else:
         raise StorageError(f"{path.name} is neither a zip nor a tar archive")
 
 
-def _extract_tar(path: Path, target: Path, guard: _Guard, stop: Stop) -> None:
+def _extract_tar(path: Path, target: Path, guard: _Guard, wanted: Callable[[str], bool], stop: Stop) -> None:
     with tarfile.open(path, "r:*") as archive:
         for info in archive:
             stop.check()
+            if not wanted(info.name):
+                continue
             member = _tar_member(path, info)
             if member.is_folder:
                 guard.make_folder(target, member)

@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from common.errors import ConfigurationError
 from common.validation import as_user_error
 
 DEFAULT_FILE = "thresher.toml"
+
+
+SecretName = Literal[
+    "username", "password", "token", "client_id", "client_secret", "key_id", "secret_key", "session_token", "subscription_key"
+]
 
 
 class Section(BaseModel):
@@ -35,6 +40,8 @@ class NatsSettings(Section):
     """`nats://…`, several separated by commas."""
     replicas: int = Field(1, ge=1, le=5)
     """Of the streams: 3 in a cluster."""
+    lease_s: float = Field(15.0, ge=1, le=600)
+    """A worker that was killed occupies its connections to a limited host for so long."""
 
 
 class ServerSettings(Section):
@@ -71,16 +78,58 @@ class CatalogueSettings(Section):
     """Of `odata`: a longer range of dates is cut into slices that are fetched at once, unless pages are asked for."""
 
 
+class AccountSettings(Section):
+    """An account with a provider. Its secrets are never written here: see `secrets`."""
+
+    preset: str = ""
+    """`copernicus`, `copernicus-s3`, `creodias`, `earthdata`, `earthdata-login`, `aws`, `planetary-computer`: fills in the rest."""
+    type: Literal["oidc", "bearer", "basic", "s3", "planetary-computer"] = "bearer"
+    """That of the preset, where there is one."""
+    origins: list[str] = Field(default_factory=list)
+    """`https://host[:port]` of the servers that may be shown the account, no others; also after a redirect. Of `s3`: the endpoints."""
+    token_url: str = ""
+    """Of `oidc`: the token endpoint; of `planetary-computer`: the root of its SAS service."""
+    grant: Literal["password", "client-credentials"] = "password"
+    """Of `oidc`."""
+    client_id: str = ""
+    scope: str = ""
+    secrets: dict[SecretName, str] = Field(default_factory=dict)
+    """Where each secret is: `env:VARIABLE` or `file:/path`; by default `env:THRESHER_ACCOUNT_{NAME}_{SECRET}`."""
+    connections: int | None = Field(None, ge=1, le=1000)
+    """With this account at once, of all workers together; by default what `limits.connections` says of the host."""
+
+    @field_validator("secrets")
+    @classmethod
+    def _are_elsewhere(cls, value: dict[str, str]) -> dict[str, str]:
+        for secret, place in value.items():
+            scheme, _, rest = place.partition(":")
+            if scheme not in ("env", "file") or not rest:
+                raise ValueError(f"'{secret}' must say where the secret is (env:VARIABLE or file:/path), not what it is")
+        return value
+
+
 class ProviderSettings(Section):
     """A place products are fetched from."""
 
-    type: Literal["stac-asset", "local", "url"]
+    type: str
+    """`stac-asset`, `local`, `url`, `copernicus`, `copernicus-s3`, `creodias`, `asf`, `aws-s3`, `gcs`, `planetary-computer`."""
     constellations: list[str] = Field(default_factory=list)
     """Empty: all."""
+    account: str = ""
+    """Name of the `[accounts.NAME]` to use; none: no login."""
     path: str = ""
     """Of `local`: a folder, with `{YEAR}`, `{MONTH}`, `{DAY}`, … of the product name."""
     url: str = ""
-    """Of `url`: a pattern with the same parts; without it the scene's own download link."""
+    """Of `url`, `asf`, `gcs`, `aws-s3`: a pattern with the same parts (`url` without it takes the scene's own download link); of the others
+    the root of the service."""
+    catalogue_url: str = ""
+    """Of `copernicus`, `copernicus-s3`, `creodias`: root of the OData catalogue that knows size, checksum and place of a product."""
+    verify_checksum: bool = True
+    """Whether the checksum that a catalogue tells of a whole product must be that of what is fetched."""
+    order: bool = True
+    """Of `copernicus`, `creodias`: order products that are offline."""
+    offline_retry_s: float = Field(1800.0, gt=0)
+    """Of `copernicus`, `creodias`: how long to leave a product that is offline."""
     priority: int = 0
     """Tried from high to low."""
     timeout_s: float = Field(120.0, gt=0)
@@ -90,6 +139,11 @@ class ProviderSettings(Section):
     region: str = ""
     anonymous: bool = False
     """Read `s3://` links without keys, as open buckets allow."""
+    requester_pays: bool = False
+    """Agree to pay for what is fetched from `s3://` buckets that ask for it; `aws-s3` always does."""
+    failures: int = Field(5, ge=1)
+    """So many temporary failures in a row close the provider for `pause_s`; then one product tries whether it is well again."""
+    pause_s: float = Field(60.0, ge=0)
     parallel: int = Field(4, ge=1, le=64)
     """Files of one product fetched at once."""
 
@@ -112,6 +166,9 @@ class AnnotationSettings(Section):
 
     urls: list[str] = Field(default_factory=list)
     """Patterns tried in this order: a SAFE folder or archive at an absolute path, `https://…` or `s3://…`, with `{SCENE}`, `{YEAR}`, …"""
+    bursts_url: str = ""
+    """Root of a Copernicus OData service that lists the bursts themselves, asked before annotations are read, the payload's too:
+    `https://catalogue.dataspace.copernicus.eu/odata/v1`. Empty: none."""
     nodes_url: str = ""
     """Root of a Copernicus OData service that lists the files of a product, tried last: `https://download.dataspace.copernicus.eu/odata/v1`."""
     nodes_token: SecretStr | None = None
@@ -141,6 +198,11 @@ class LimitSettings(Section):
     scenes_per_payload: int = Field(20_000, ge=1)
     in_flight: int = Field(2_000, ge=1)
     """Jobs of one kind that may be published and unfinished."""
+    connections: dict[str, Annotated[int, Field(ge=1, le=1000)]] = Field(
+        default_factory=lambda: {"*.dataspace.copernicus.eu": 4, "eodata.dataspace.copernicus.eu": 4, "*.creodias.eu": 4}
+    )
+    """Connections to a host (or to all hosts of a pattern together) at once, of all workers together and for each account; the longest
+    pattern that fits counts. Hosts that none fits are not limited."""
 
 
 class WorkerSettings(Section):
@@ -180,6 +242,7 @@ class Settings(BaseSettings):
     server: ServerSettings = ServerSettings()
     catalogues: dict[str, CatalogueSettings] = Field(default_factory=dict)
     providers: dict[str, ProviderSettings] = Field(default_factory=dict)
+    accounts: dict[str, AccountSettings] = Field(default_factory=dict)
     annotations: AnnotationSettings = AnnotationSettings()
     graphs: GraphSettings = GraphSettings()
     s3: S3Settings = S3Settings()

@@ -1,6 +1,7 @@
 """The broker: streams, subjects and consumers, and how to connect. Which job goes when is the catalogue's business.
 
 Streams: `JOBS` and `RESULTS` are work queues, `DEAD` keeps what could not be read. Subjects of jobs: `jobs.{kind}.{capability}.{lane}`.
+Buckets: `LEASES` holds a key for every connection to a host that limits them, `PAUSES` when a busy host may be asked again.
 Progress is core NATS: for display, it may be lost.
 """
 
@@ -18,7 +19,8 @@ from uuid import UUID
 import nats.errors
 from nats.aio.client import Client
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, KeyValueConfig, RetentionPolicy, StorageType, StreamConfig
+from nats.js.client import KV_STREAM_TEMPLATE
 from nats.js.errors import APIError, NotFoundError
 
 from common.config import NatsSettings, WorkerSettings, require
@@ -30,6 +32,10 @@ log = logging.getLogger(__name__)
 JOBS = "JOBS"
 RESULTS = "RESULTS"
 DEAD = "DEAD"
+LEASES = "download-leases"
+PAUSES = "download-pauses"
+FREED = "freed"
+"""Core NATS: a key of `LEASES` was given back."""
 RESULTS_CONSUMER = "catalogue"
 PROGRESS = "progress"
 CANCEL = "cancel"
@@ -40,6 +46,7 @@ URGENT_PRIORITY = 10
 
 _DUPLICATE_WINDOW_S = 120.0
 _DEAD_AGE_S = 30 * 86400.0
+_PAUSES_AGE_S = 3600.0
 
 
 class Lane(StrEnum):
@@ -133,7 +140,8 @@ async def declare(
 async def is_declared(js: JetStreamContext, queues: Sequence[JobQueue]) -> bool:
     """Whether all streams and consumers are there; a broker that lost its data, or a replica that died while declaring, left fewer."""
     try:
-        jobs, results, _ = [(await js.stream_info(name)).state.consumer_count or 0 for name in (JOBS, RESULTS, DEAD)]
+        streams = (JOBS, RESULTS, DEAD, *(KV_STREAM_TEMPLATE.format(bucket=bucket) for bucket in (LEASES, PAUSES)))
+        jobs, results, *_ = [(await js.stream_info(name)).state.consumer_count or 0 for name in streams]
     except NotFoundError:
         return False
     return jobs >= len(queues) and results >= 1
@@ -146,6 +154,8 @@ async def _declare(js: JetStreamContext, settings: NatsSettings, worker: WorkerS
             await js.update_stream(config)
         except NotFoundError:
             await js.add_stream(config)
+    await _declare_bucket(js, settings, LEASES, settings.lease_s)
+    await _declare_bucket(js, settings, PAUSES, _PAUSES_AGE_S)
     for queue in queues:
         await js.add_consumer(
             JOBS,
@@ -164,6 +174,19 @@ async def _declare(js: JetStreamContext, settings: NatsSettings, worker: WorkerS
             durable_name=RESULTS_CONSUMER, ack_policy=AckPolicy.EXPLICIT, ack_wait=worker.ack_wait_s, max_deliver=-1, max_ack_pending=-1
         ),
     )
+
+
+async def _declare_bucket(js: JetStreamContext, settings: NatsSettings, bucket: str, life_s: float) -> None:
+    """A bucket that forgets keys `life_s` after their last revision. On disk: a broker that forgot them all would give them out twice."""
+    config = KeyValueConfig(bucket=bucket, ttl=life_s, history=1, storage=StorageType.FILE, replicas=settings.replicas)
+    try:
+        info = await js.stream_info(KV_STREAM_TEMPLATE.format(bucket=bucket))
+    except NotFoundError:
+        await js.create_key_value(config)
+        return
+    wanted = info.config.evolve(max_age=life_s, duplicate_window=min(life_s, _DUPLICATE_WINDOW_S), num_replicas=settings.replicas)
+    if wanted != info.config:
+        await js.update_stream(wanted)
 
 
 def _streams(settings: NatsSettings) -> list[StreamConfig]:

@@ -63,7 +63,7 @@ _FIELDS = {
     Constellation.SENTINEL2: re.compile(
         r"(?P<MISSION_ID>S2(?P<MISSION_VERSION>[A-D]))_MSI(?P<PRODUCT_LEVEL>L\d[A-C])_"
         r"(?P<DATE>(?P<YEAR>\d{4})(?P<MONTH>\d\d)(?P<DAY>\d\d))T(?P<TIME>(?P<HOUR>\d\d)(?P<MINUTE>\d\d)(?P<SECOND>\d\d))_"
-        r"N(?P<PDGS>\d{4})_R(?P<ORBIT>\d{3})_(?P<TILE>T(?P<LATITUDE_BAND>\d{2}[A-Z])(?P<GRID_SQUARE>[A-Z])(?P<GRANULE_ID>[A-Z]))_"
+        r"N(?P<PDGS>\d{4})_R(?P<ORBIT>\d{3})_(?P<TILE>T(?P<LATITUDE_BAND>\d{2})(?P<GRID_SQUARE>[A-Z])(?P<GRANULE_ID>[A-Z]{2}))_"
         r"(?P<PRODUCT_DISC>\d{8}T\d{6})"
     ),
     Constellation.LANDSAT: re.compile(

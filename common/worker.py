@@ -47,6 +47,7 @@ _IN_PROGRESS = b"+WPI"
 _REMEMBERED = 100_000
 """Cancellations."""
 _TAIL = 4000
+_LONGEST_RETRY_S = 7 * 86400.0
 _MODELS: dict[JobKind, type[SceneJob] | type[TileJob]] = {JobKind.SCENE: SceneJob, JobKind.TILE: TileJob}
 
 
@@ -231,6 +232,7 @@ class Worker:
                 outcome=outcome,
                 error_kind=kind_of(failure) if failure else None,
                 message=str(failure)[-_TAIL:] if failure else "",
+                retry_after_s=_retry_after_s(failure),
                 files=report.files,
                 datasets=report.datasets,
                 deletions=report.deletions,
@@ -359,6 +361,12 @@ def _outcome(work: asyncio.Task[WorkReport]) -> tuple[Outcome, WorkReport]:
     unknown = ThresherError(f"unexpected {type(error).__name__}: {error}")
     unknown.kind = ErrorKind.ERROR
     return Outcome.FAILED, WorkReport(error=unknown)
+
+
+def _retry_after_s(failure: ThresherError | None) -> float | None:
+    """What a server asked for, within reason."""
+    seconds = failure.retry_after_s if failure else None
+    return None if seconds is None else min(max(0.0, seconds), _LONGEST_RETRY_S)
 
 
 def default_queues(kinds: Sequence[JobKind], capabilities: Sequence[str]) -> list[JobQueue]:

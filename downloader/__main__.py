@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import sys
 
 from common.config import Settings
-from common.messages import JobKind
+from common.messages import JobKind, SceneJob
+from common.messaging import connect
 from common.process import run_service
+from common.work import JobContext, WorkReport
 from common.worker_service import serve_worker
+from downloader.leases import SharedLeases
+from downloader.providers import check_providers
+from downloader.shared import Shared
 from downloader.work import download_scene
 
 DEFAULT_CONCURRENCY = 4
@@ -16,7 +23,19 @@ DEFAULT_CONCURRENCY = 4
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
-    await serve_worker(JobKind.SCENE, download_scene, DEFAULT_CONCURRENCY, settings, stop)
+    client = await connect(settings.nats, "permits of downloads")
+    leases = SharedLeases(client, f"{socket.gethostname()}:{os.getpid()}")
+    try:
+        shared = Shared(settings, leases)
+        check_providers(settings, shared)
+
+        async def download(job: SceneJob, context: JobContext) -> WorkReport:
+            return await download_scene(job, context, shared)
+
+        await serve_worker(JobKind.SCENE, download, DEFAULT_CONCURRENCY, settings, stop)
+    finally:
+        await leases.close()
+        await client.close()
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 from common.archives import is_archive, unpack
@@ -14,11 +15,15 @@ _SAFE_MARKS = ("manifest.safe", "MTD_MSIL*.xml")
 _DEPTH = 2
 
 
-def place_archive(archive: Path, source_id: str, folder: Path, stop: Stop) -> None:
+Wanted = Callable[[str], bool]
+"""Whether a member of an archive is wanted, by its name."""
+
+
+def place_archive(archive: Path, source_id: str, folder: Path, stop: Stop, *, wanted: Wanted | None = None) -> None:
     """Unpack a product into `folder`: as `{source_id}.SAFE` where it is one, else as it is packed."""
     unpacked = folder / f"{PART_PREFIX}{uuid.uuid4().hex}"
     try:
-        unpack(archive, unpacked, stop=stop)
+        unpack(archive, unpacked, wanted=wanted, stop=stop)
         safe = _safe_folder(unpacked, _DEPTH)
         if safe is not None:
             safe.rename(folder / f"{source_id}.SAFE")
@@ -29,11 +34,11 @@ def place_archive(archive: Path, source_id: str, folder: Path, stop: Stop) -> No
         shutil.rmtree(unpacked, ignore_errors=True)
 
 
-def place_file(path: Path, name: str, source_id: str, folder: Path, stop: Stop) -> None:
+def place_file(path: Path, name: str, source_id: str, folder: Path, stop: Stop, *, wanted: Wanted | None = None) -> None:
     """Put a fetched file, which lies in `folder` under a temporary name, in its place: unpacked where it is an archive."""
     if is_archive(path):
         try:
-            place_archive(path, source_id, folder, stop)
+            place_archive(path, source_id, folder, stop, wanted=wanted)
         finally:
             path.unlink(missing_ok=True)
     else:

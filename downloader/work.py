@@ -16,7 +16,9 @@ from common.messages import SceneJob, TileRef
 from common.threads import in_thread
 from common.work import JobContext, ProgressCallback, WorkReport
 from downloader.copying import link_tree
+from downloader.members import wanted_members
 from downloader.providers import ProductRequest, fetch_product, open_providers
+from downloader.shared import Shared
 
 log = logging.getLogger(__name__)
 
@@ -29,11 +31,12 @@ _FETCHED, _RUN = 0.7, 0.85
 _ERRORS = {ErrorKind.TEMPORARY: TemporaryError, ErrorKind.ERROR: ThresherError, ErrorKind.FATAL: FatalError}
 
 
-async def download_scene(job: SceneJob, context: JobContext) -> WorkReport:
+async def download_scene(job: SceneJob, context: JobContext, shared: Shared | None = None) -> WorkReport:
     """Carry out a scene job. All tiles run before anything is stored: if the graph fails for one, nothing of the scene is.
 
     A graph with neither steps nor out files needs no product, and none is fetched. The stored layers lie under keys of the tile, not of
-    this run (the same product gives the same files, whoever stores them last), so the report names none to be swept.
+    this run (the same product gives the same files, whoever stores them last), so the report names none to be swept. `shared`: the
+    accounts and limits of this process; by default of this job alone.
     """
     settings = context.settings
     graph = load_graph(job.graph_name, settings.graphs.folders)
@@ -41,8 +44,10 @@ async def download_scene(job: SceneJob, context: JobContext) -> WorkReport:
     if not graph.document.processing_steps and not any(graph.document.out_files):
         return WorkReport()
     product = context.workdir / "product"
-    request = ProductRequest(job.scene, _part_of(context.progress, 0.0, _FETCHED), job.layers, job.graph_config)
-    await fetch_product(open_providers(settings, job.scene.source_id), request, product)
+    shared = shared or Shared(settings)
+    progress = _part_of(context.progress, 0.0, _FETCHED)
+    request = ProductRequest(job.scene, progress, job.layers, job.graph_config, wanted_members(graph.document, job.graph_config))
+    await fetch_product(open_providers(settings, job.scene.source_id, shared), request, product, shared)
 
     made: list[_Made] = []
     for index, tile in enumerate(job.tiles):
@@ -52,6 +57,7 @@ async def download_scene(job: SceneJob, context: JobContext) -> WorkReport:
             made.append(_Made(tile, workdir, await _run(graph, tile, workdir, job, context, progress)))
     for index, each in enumerate(made):
         context.progress("store", _between(_RUN, 1.0, index, made))
+        context.check_ours()
         with log_context(tile=each.tile.source_id):
             await _save(store, graph, each)
     context.progress("store", 1.0)

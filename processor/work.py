@@ -6,7 +6,6 @@ import json
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from uuid import UUID
 
 from shapely.geometry import mapping
 
@@ -53,7 +52,7 @@ async def process_tile(job: TileJob, context: JobContext) -> WorkReport:
     for line in outcome.log if outcome.error else []:
         log.info("%s", line)
     context.progress("store", 0.9)
-    report = _Report(job, context.run, stores, workdir)
+    report = _Report(job, context, stores)
     try:
         await report.handle(outcome.files)
     except ThresherError as error:
@@ -83,9 +82,8 @@ class _Report:
     """Stores out files and collects what is to be told of them."""
 
     job: TileJob
-    run: UUID
+    context: JobContext
     stores: _Stores
-    workdir: Path
     files: list[StoredFile] = field(default_factory=list)
     datasets: list[DatasetReport] = field(default_factory=list)
     deletions: list[str] = field(default_factory=list)
@@ -93,9 +91,10 @@ class _Report:
     async def handle(self, handled: list[HandledFile]) -> None:
         for item in handled:
             store, file = self.stores.of(item.tile), item.file
+            self.context.check_ours()
             match file.action:
                 case Action.CREATE:
-                    await store.save(item.tile, file.layer, file.extension, self.workdir)
+                    await store.save(item.tile, file.layer, file.extension, self.context.workdir)
                 case Action.INDEX if file.layer in self.job.instances:
                     await self._index(item, store)
                 case Action.DELETE:
@@ -103,12 +102,12 @@ class _Report:
 
     async def _index(self, item: HandledFile, store: LayerStore) -> None:
         layer, extension = item.file.layer, item.file.extension
-        path = self.workdir / file_name(item.tile, layer, extension)
+        path = self.context.workdir / file_name(item.tile, layer, extension)
         if not path.is_file():
             raise ThresherError(f"graph {self.job.graph_name} ended well, but layer {layer} was not made ({path.name})")
         raster = await in_thread(lambda _: describe_raster(path))
         pixels = checked_format(item, raster)
-        stored = await store.save(item.tile, layer, extension, self.workdir, job=self.run)
+        stored = await store.save(item.tile, layer, extension, self.context.workdir, job=self.context.run)
         self.files.append(stored)
         self.datasets.append(dataset_report(item, raster, pixels, stored, self.job.instances[layer]))
 

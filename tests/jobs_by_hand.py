@@ -9,6 +9,7 @@ from typing import Any
 import nats
 from fixtures_services import RunningCatalogue
 
+from common.errors import TemporaryError
 from common.messages import JobKind, JobResult, Outcome, SceneJob, TileJob
 from common.messaging import JOBS, JobQueue, Lane, result_subject
 from common.pull import Pull
@@ -31,7 +32,12 @@ async def finish_jobs(catalogue: RunningCatalogue, *, wait_s: float = 10.0) -> i
         pull = Pull(client, JOBS, JobQueue(kind, "python", Lane.NORMAL).consumer)
         await pull.open()
         while True:
-            for message in await pull.receive(10):
+            try:
+                messages = await pull.receive(10)
+            except TemporaryError:
+                await asyncio.sleep(0.1)  # the consumer is not there; the catalogue makes it again
+                continue
+            for message in messages:
                 count += 1
                 job = model.model_validate_json(message.data)
                 await client.jetstream().publish(result_subject(kind), result(job).model_dump_json().encode())

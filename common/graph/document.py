@@ -25,8 +25,12 @@ MAX_BYTES = 2**20
 ALL = "*"
 """As a layer of an argument: passed literally. As an extension: the whole working directory."""
 
+PRODUCT_MEMBERS = "product_members"
+"""Of a payload's configuration: overrides what the graph says."""
+
 _LAYER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _EXTENSION = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9_.-]{0,15})?|\*")
+_MEMBER = re.compile(r"[A-Za-z0-9_*?\[][A-Za-z0-9_.*?!\[\]/ -]{0,255}")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _COMMAND = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_./-]{0,511}")
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./:@-]{0,511}")
@@ -111,6 +115,12 @@ def _extension(text: str) -> str:
     return text
 
 
+def _member_pattern(text: str) -> str:
+    if not _MEMBER.fullmatch(text) or ".." in text.split("/"):
+        raise ValueError(f"{text[:80]!r} is no pattern of files in a product, such as 'annotation/*' or 'measurement/*vv*'")
+    return text
+
+
 def _empty_is_pass(value: object) -> object:
     return Condition.PASS if value == "" else value
 
@@ -126,6 +136,7 @@ def _none_is_map(value: object) -> object:
 Text = Annotated[str, Field(max_length=4096), AfterValidator(_plain)]
 Layer = Annotated[str, AfterValidator(_layer)]
 Extension = Annotated[str, AfterValidator(_extension)]
+MemberPattern = Annotated[str, AfterValidator(_member_pattern)]
 AnyCondition = Annotated[Condition, BeforeValidator(_empty_is_pass)]
 
 
@@ -267,6 +278,9 @@ class GraphDocument(_Part):
     """A processing graph."""
 
     config: Annotated[dict[str, Text], BeforeValidator(_none_is_map), Field(max_length=1000)] = Field(default_factory=dict)
+    product_members: Annotated[list[MemberPattern], BeforeValidator(_none_is_list), Field(max_length=200)] = Field(default_factory=list)
+    """Of a scene graph: the files of the product it needs, as patterns below the product's folder (`annotation/*`) or asset keys; none:
+    all of it. An addition of ours."""
     envs: Annotated[list[Text], BeforeValidator(_none_is_list), Field(max_length=200)] = Field(default_factory=list)
     processing_steps: Annotated[list[Step], BeforeValidator(_none_is_list), Field(max_length=200)] = Field(default_factory=list)
     in_files: Annotated[list[FileList], BeforeValidator(_none_is_list), Field(max_length=SLOTS)] = Field(default_factory=list)

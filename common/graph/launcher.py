@@ -5,15 +5,14 @@ Run as a file by its path, so that it needs nothing of this program: `launcher.p
 
 from __future__ import annotations
 
-import ctypes
 import os
-import runpy
-import signal
 import sys
-from collections.abc import Callable
-from importlib import import_module
-from typing import cast
 
+TYPE_CHECKING = False  # importing typing, as all that stands further below, costs every step milliseconds
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_SIGKILL = 9
 _PR_SET_PDEATHSIG = 1
 
 
@@ -25,13 +24,17 @@ def main() -> None:
         case "command":
             os.execv(rest[0], rest)  # noqa: S606 - the point: no shell, the very file
         case "module":
+            from importlib import import_module
+
             root, name, *arguments = rest
             if root not in sys.path:
                 sys.path.insert(0, root)
             sys.argv = [name, *arguments]
-            step = cast("Callable[[list[str]], int]", import_module(name).main)
+            step: Callable[[list[str]], int] = import_module(name).main
             sys.exit(step(arguments))
         case "script":
+            import runpy
+
             sys.argv = rest
             # Behind everything else: the script finds its neighbours, but they hide no other module.
             sys.path.append(os.path.dirname(rest[0]))  # noqa: PTH120 - pathlib is not loaded yet
@@ -42,8 +45,10 @@ def _die_with_parent() -> None:
     """Where the system can (Linux): be killed when the worker is, even by SIGKILL."""
     if sys.platform != "linux":
         return
+    import ctypes
+
     parent = os.getppid()
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, _SIGKILL)
     if os.getppid() != parent:
         sys.exit("the worker has ended")
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -25,7 +26,17 @@ async def run_process(
     """
     reading, writing = os.pipe()
     try:
-        process = await _start(command, workdir, environment, writing)
+        # Not by the event loop: uvloop runs Python in the forked child, which may wait for ever for a lock that a thread held at the fork.
+        # This forks, sets up and executes in C; it takes about a millisecond.
+        process = subprocess.Popen(  # noqa: ASYNC220
+            command,
+            cwd=workdir,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=writing,
+            stderr=writing,
+            start_new_session=True,
+        )
     except BaseException:
         os.close(reading)
         raise
@@ -34,37 +45,35 @@ async def run_process(
     lines = asyncio.ensure_future(_read_lines(reading, on_line))
     try:
         async with asyncio.timeout(timeout_s):
-            return await process.wait()
+            await _ended(process)
     finally:
+        # Before the process is reaped: until then its group's number cannot be anybody else's.
         _kill_group(process.pid)
         await _settled(asyncio.ensure_future(_reap(process, lines)))
+    return process.returncode
 
 
-async def _start(command: Sequence[str], workdir: Path, environment: Mapping[str, str], output: int) -> asyncio.subprocess.Process:
-    starting = asyncio.ensure_future(
-        asyncio.create_subprocess_exec(
-            *command,
-            cwd=workdir,
-            env=dict(environment),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    )
+async def _ended(process: subprocess.Popen[bytes]) -> None:
+    """Wait for the end of a process; it stays a zombie."""
     try:
-        return await asyncio.shield(starting)
-    except asyncio.CancelledError:
-        # Cancelled between fork and return: the process may run already, and nobody would know it.
-        with contextlib.suppress(OSError):
-            process = await starting
-            _kill_group(process.pid)
-            await process.wait()
-        raise
+        descriptor = os.pidfd_open(process.pid)
+    except (AttributeError, OSError):
+        # Not on Linux 5.3 or later.
+        await asyncio.to_thread(os.waitid, os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        return
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    loop.add_reader(descriptor, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
 
 
-async def _reap(process: asyncio.subprocess.Process, lines: asyncio.Future[None]) -> None:
-    await process.wait()
+async def _reap(process: subprocess.Popen[bytes], lines: asyncio.Future[None]) -> None:
+    await _ended(process)
+    process.wait()
     # A descendant that left the group may hold the pipe open for ever.
     await asyncio.wait([lines], timeout=_DRAIN_S)
     lines.cancel()
@@ -86,13 +95,14 @@ def _kill_group(group: int) -> None:
 
 
 async def _read_lines(descriptor: int, on_line: Callable[[str], None]) -> None:
-    reader = asyncio.StreamReader()
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb", buffering=0)
-    )
+    # Not connect_read_pipe: uvloop closes the descriptor twice, and by the second time it may be another thread's file.
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    os.set_blocking(descriptor, False)
+    loop.add_reader(descriptor, readable.set)
     pending = b""
     try:
-        while chunk := await reader.read(MAX_LINE):
+        while chunk := await _read(descriptor, readable):
             *whole, pending = (pending + chunk.replace(b"\r", b"\n")).split(b"\n")
             while len(pending) > MAX_LINE:
                 whole.append(pending[:MAX_LINE])
@@ -101,7 +111,19 @@ async def _read_lines(descriptor: int, on_line: Callable[[str], None]) -> None:
                 _tell(line, on_line)
     finally:
         _tell(pending, on_line)
-        transport.close()
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+
+
+async def _read(descriptor: int, readable: asyncio.Event) -> bytes:
+    """What has come, as soon as there is something; empty at the end."""
+    await asyncio.sleep(0)  # a process that never pauses must not stop everything else
+    while True:
+        readable.clear()
+        try:
+            return os.read(descriptor, MAX_LINE)
+        except BlockingIOError:
+            await readable.wait()
 
 
 def _tell(line: bytes, on_line: Callable[[str], None]) -> None:

@@ -169,11 +169,14 @@ def read_object(client: S3Client, bucket: str, info: ObjectInfo, start: int, sto
     return content
 
 
-def list_objects(client: S3Client, bucket: str, prefix: str, *, uri: str, limit: int) -> list[ObjectInfo]:
-    """The objects directly below `prefix` (which ends with a slash), the first `limit` of them."""
+def list_objects(client: S3Client, bucket: str, prefix: str, *, uri: str, limit: int, deep: bool = False) -> list[ObjectInfo]:
+    """The objects directly below `prefix` (which ends with a slash), or `deep` below it, the first `limit` of them."""
     found: list[ObjectInfo] = []
     with s3_errors(client, bucket, uri):
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, Delimiter="/")
+        paginator = client.get_paginator("list_objects_v2")
+        pages = (
+            paginator.paginate(Bucket=bucket, Prefix=prefix) if deep else paginator.paginate(Bucket=bucket, Prefix=prefix, Delimiter="/")
+        )
         for page in pages:
             found += [ObjectInfo(entry["Key"], entry["Size"], entry["ETag"]) for entry in page.get("Contents", [])]
             if len(found) >= limit:

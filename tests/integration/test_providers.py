@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tarfile
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import rasterio
+from affine import Affine
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
@@ -21,9 +25,29 @@ from common.messages import SceneRef
 from common.product import read_manifest
 from common.storage import PART_PREFIX, open_storage
 from downloader.providers import NotOfferedError, ProductRequest, fetch_product, open_providers
+from downloader.transfer import Policy
+
+pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")  # of small images of JPEG 2000
 
 NAME = "S2A_MSIL1C_20190108T034121_N0207_R061_T48LWP_20190108T064531"
 PIXELS = bytes(range(256)) * 1000
+
+
+@pytest.fixture(autouse=True)
+def _own_scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left of a failed download is found again only within a test, which has little patience."""
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
+    monkeypatch.setattr("downloader.providers.base.policy_of", lambda _: Policy(retries=1, backoff_s=0.01))
+
+
+def _raster(driver: str, seed: int = 0) -> bytes:
+    """A real image."""
+    place = {"crs": "EPSG:32631", "transform": Affine(10, 0, 300000, 0, -10, 4900000)}
+    path = Path(tempfile.gettempdir(), "image")
+    with rasterio.open(path, "w", driver=driver, width=64, height=64, count=1, dtype="uint16", **place) as image:
+        image.write(np.random.default_rng(seed).integers(0, 9999, (1, 64, 64), dtype=np.uint16))
+    return path.read_bytes()
 
 
 def _settings(providers: dict[str, dict[str, Any]], **more: Any) -> Settings:
@@ -215,7 +239,7 @@ async def test_a_product_from_its_own_link(tmp_path: Path, server: TestServer, p
 
 
 async def test_a_single_file_and_a_bucket(s3_settings: Settings, tmp_path: Path, product: Path) -> None:
-    (tmp_path / "image.tif").write_bytes(PIXELS)
+    (tmp_path / "image.tif").write_bytes(_raster("GTiff"))
     stored = await open_storage(s3_settings.storage, s3_settings).put(tmp_path / "image.tif", "products/image.tif")
     settings = s3_settings.model_copy(update={"providers": _settings({"there": {"type": "url"}}).providers})
     await _fetch(settings, _scene(download_link=stored.uri), product)
@@ -224,15 +248,23 @@ async def test_a_single_file_and_a_bucket(s3_settings: Settings, tmp_path: Path,
 
 @pytest.fixture
 def assets(tmp_path: Path, server: TestServer) -> dict[str, AssetLink]:
-    for name in ("B02.tif", "B03.tif", "SCL.jp2", "meta.xml", "thumbnail.png"):
-        (tmp_path / "served" / name).write_bytes(name.encode() * 1000)
+    band = _raster("GTiff")
+    contents = {
+        "B02.tif": band,
+        "B03.tif": _raster("GTiff", 1),
+        "SCL.jp2": _raster("JP2OpenJPEG"),
+        "meta.xml": b"<xml/>",
+        "thumbnail.png": PIXELS,
+    }
+    for name, content in contents.items():
+        (tmp_path / "served" / name).write_bytes(content)
 
     def link(name: str, media_type: str, **more: Any) -> AssetLink:
         return AssetLink(href=str(server.make_url(f"/{name}")), key=name.split(".")[0].lower(), media_type=media_type, **more)
 
-    checksum = f"1220{hashlib.sha256(b'B02.tif' * 1000).hexdigest()}"
+    checksum = f"1220{hashlib.sha256(band).hexdigest()}"
     return {
-        "B02": link("B02.tif", "image/tiff; application=geotiff", size=7000, checksum=checksum, scale=0.0001, offset=-0.1, nodata=0),
+        "B02": link("B02.tif", "image/tiff; application=geotiff", size=len(band), checksum=checksum, scale=0.0001, offset=-0.1, nodata=0),
         "B03": link("B03.tif", "image/tiff"),
         "SCL": link("SCL.jp2", "image/jp2"),
         "granule_metadata": link("meta.xml", "application/xml"),
@@ -254,7 +286,7 @@ async def test_the_assets_of_the_layers_and_their_manifest(served: Settings, ass
     band = manifest.assets["B02"]
     assert (band.file, band.href, band.key) == ("B02.tif", assets["B02"].href, "b02")
     assert (band.scale, band.offset, band.nodata) == (0.0001, -0.1, 0)
-    assert (product / "B02.tif").read_bytes() == b"B02.tif" * 1000
+    assert (product / "B02.tif").read_bytes() == _raster("GTiff")
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,16 @@ async def test_put_then_get_gives_the_same_bytes_and_proves_them(storage: Storag
     assert [entry.name for entry in (tmp_path / "new").iterdir()] == ["target"]
 
 
+async def test_the_files_of_a_folder_are_listed(storage: Storage, tmp_path: Path) -> None:
+    keys = ["aoi/scene/tiles/T1/file.tif", "aoi/scene/tiles/T1/run/layer.tif", "aoi/scene/tiles/T10/file.tif"]
+    for key in keys:
+        await storage.put(_file(tmp_path, b"x"), key)
+    assert await storage.files(storage.uri("aoi/scene/tiles/T1")) == [storage.uri(key) for key in keys[:2]]
+    assert await storage.files(storage.uri("aoi/none")) == []
+    with pytest.raises(UserError):
+        await storage.files("/elsewhere")
+
+
 async def test_a_file_of_many_parts(storage: Storage, tmp_path: Path) -> None:
     content = os.urandom(MULTIPART_BYTES + 5 * 2**20 + 3)
     stored = await storage.put(_file(tmp_path, content), "big")

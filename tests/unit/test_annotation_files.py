@@ -18,7 +18,8 @@ from catalogue.sentinel1.annotations.archives import pack, read_bytes
 from catalogue.sentinel1.annotations.documents import read_document
 from catalogue.sentinel1.annotations.files import AnnotationError, AnnotationFile, parse_scene
 from catalogue.sentinel1.annotations.http import _after_s
-from catalogue.sentinel1.annotations.remote import SparseFile, _HoleError, ranges_of, read_remote
+from catalogue.sentinel1.annotations.remote import read_remote
+from common.remote_zip import SparseFile, _HoleError, ranges_of
 
 SCENE = parse_scene("S1A_IW_SLC__1SDV_20250406T022008_20250406T022035_058630_07421F_93A7")
 NAME = "s1a-iw1-slc-vv-20250406t022009-20250406t022034-058630-07421f-004.xml"

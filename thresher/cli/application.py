@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from thresher.cli import area, cube, dead, demonstration, review, service
+from thresher.cli import area, cube, dead, demonstration, download, review, service
 
 application = typer.Typer(
     name="thresher",
@@ -21,6 +21,7 @@ application.command("tiles")(review.tiles)
 application.command("submit")(area.submit)
 application.command("status")(area.status)
 application.command("retry")(area.retry)
+application.command("download")(download.download)
 application.add_typer(cube.variables, name="variables")
 application.add_typer(dead.dead, name="dead")
 application.command("demo")(demonstration.demo)
