@@ -100,7 +100,8 @@ async def test_a_download_is_taken_up_where_it_ended(s3_settings: Settings, url:
         assert await fetch(s3_settings, url, tmp_path) == CONTENT
     assert first[0][0] == 0
     assert then[0][0] > len(CONTENT) // 4
-    assert sum(stop - start for start, stop in [*first, *then]) <= len(CONTENT) + MIB
+    # What was received and not yet written when it ended is asked for again: no more than the engine keeps in memory.
+    assert sum(stop - start for start, stop in [*first, *then]) <= len(CONTENT) + 6 * MIB
 
 
 async def test_an_object_that_was_replaced_is_begun_anew(s3_settings: Settings, s3_bucket: str, url: str, tmp_path: Path) -> None:
