@@ -97,10 +97,12 @@ def simplified(area: BaseGeometry, max_vertices: int) -> BaseGeometry:
         return area
     tolerance = max(area.bounds[2] - area.bounds[0], area.bounds[3] - area.bounds[1]) / 1000
     for _ in range(8):
-        candidate = area.buffer(tolerance, quad_segs=1, join_style="mitre").simplify(tolerance * 0.5)
-        candidate = candidate.intersection(shapely.box(-180, -90, 180, 90))
-        if shapely.get_num_coordinates(candidate) <= max_vertices and candidate.covers(area):
-            return candidate
+        with np.errstate(all="ignore"):  # a mitre at a needle's point divides by zero; what comes of it is checked below
+            candidate = area.buffer(tolerance, quad_segs=1, join_style="mitre").simplify(tolerance * 0.5)
+        if candidate.is_valid:
+            candidate = candidate.intersection(shapely.box(-180, -90, 180, 90))
+            if shapely.get_num_coordinates(candidate) <= max_vertices and candidate.covers(area):
+                return candidate
         tolerance *= 2
     return area.envelope
 

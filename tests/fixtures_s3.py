@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import random
 import socket
 import subprocess
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -51,6 +52,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         *("-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3.ip.bind=127.0.0.1"),
         *(f"-master.port={ports[0]}", f"-master.port.grpc={ports[1]}", f"-volume.port={ports[2]}", f"-volume.port.grpc={ports[3]}"),
         *(f"-filer.port={ports[4]}", f"-filer.port.grpc={ports[5]}", f"-s3.port={ports[6]}", f"-s3.port.grpc={ports[7]}"),
+        *("-s3.port.iceberg=0", "-s3.port.lance=0"),  # at fixed ports by default, where only one server can be
         *("-master.volumeSizeLimitMB=64", "-volume.max=2000", "-volume.preStopSeconds=0", "-master.telemetry=false"),
     ]
     server = S3Server(f"http://127.0.0.1:{ports[6]}")
@@ -94,11 +96,15 @@ def _weed() -> Path:
 
 
 def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+    """Below the range the system takes ports of connections from: other tests make many while this server starts."""
+    ports: list[int] = []
+    while len(ports) < count:
+        port = random.randrange(10_240, 32_000)
+        with socket.socket() as each, suppress(OSError):
+            each.bind(("127.0.0.1", port))
+            if port not in ports:
+                ports.append(port)
+    return ports
 
 
 def _wait_until_ready(server: S3Server, process: subprocess.Popen[bytes], log: Path) -> None:

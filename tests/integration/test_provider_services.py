@@ -326,7 +326,7 @@ async def test_open_buckets_of_google(server: ServiceServer, product: Path, patt
         await _fetch(settings, _scene(S2.replace("WP", "XP")), product.with_name("other"))
 
 
-@pytest.mark.parametrize(("members", "most"), [((), len(ZIP)), (WANTED, len(ZIP) * 2 // 3)])
+@pytest.mark.parametrize(("members", "most"), [((), len(ZIP)), (WANTED, len(ZIP) * 2 // 3)], ids=["all", "some"])
 async def test_an_archive_in_a_bucket_of_google(server: ServiceServer, product: Path, members: tuple[str, ...], most: int) -> None:
     server.add_google({f"{S1}.zip": ZIP})
     url = await server.start()
