@@ -19,3 +19,8 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real test data is not at {folder} (set THRESHER_TEST_DATA)")
     return folder
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes may hold the time they were packed at: named after their argument, a test is called the same in every process."""
+    return argname if isinstance(val, bytes) else None

@@ -306,6 +306,7 @@ async def test_a_server_that_wants_fewer_connections_gets_fewer(server: FaultySe
 @pytest.mark.parametrize(
     "wait",
     ["3600", format_datetime(datetime.now(UTC) + timedelta(hours=1))],
+    ids=["seconds", "date"],
 )
 async def test_a_server_that_asks_for_long_patience_is_left_to_the_queue(server: FaultyServer, tmp_path: Path, wait: str) -> None:
     server.rule = always(status=503, headers={"Retry-After": wait})
