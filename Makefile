@@ -16,7 +16,7 @@ demo: $(VENV)/.runtime ## Ingest a simulated region of Sentinel-2 scenes and loo
 	$(BIN)/thresher demo
 
 test: $(VENV)/.test ## Every test that is not a benchmark
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(or $(PROCESSES),3) --dist loadfile $(ARGS)
 
 bench: $(VENV)/.test ## What docs/performance.md shows, measured on this machine
 	$(BIN)/python tests/benchmarks/workflow.py

@@ -20,13 +20,13 @@ from catalogue.cube.variables import resolve_layers
 from catalogue.database import Connection
 from catalogue.graphs import GraphShelf
 from catalogue.linking import LinkPlan, apply_links, plan_links, scene_list
-from catalogue.places import bounding_box
+from catalogue.places import bounding_box, bounding_boxes
 from catalogue.sentinel1.series import TileName
 from catalogue.workflow.jobs import create_jobs
 from common.config import Settings
 from common.errors import ConfigurationError, UserError
 from common.features import SceneFeature
-from common.geometry import as_multipolygon, check_footprint
+from common.geometry import as_multipolygon, check_footprints, footprints_from_wkt
 from common.graph.document import PRODUCT_MEMBERS
 from common.layers import open_layer_store
 from common.messages import JobKind
@@ -65,13 +65,14 @@ class Ingestion:
 def check_features(scenes: Sequence[SceneFeature], where: str) -> None:
     """Raise UserError naming what is wrong in the scenes of the document `where` themselves: names and footprints."""
     seen: set[str] = set()
+    footprints: dict[str, str] = {}
     for index, scene in enumerate(scenes):
         here = f"{where}.features.{index}.properties"
         _check_name(scene.source_id, f"{here}.source_id")
         if scene.source_id in seen:
             raise UserError(f"scene '{scene.source_id[:100]}' stands twice", field=f"{here}.source_id")
         seen.add(scene.source_id)
-        check_footprint(scene.wkt, field=f"{here}.wkt")
+        footprints[f"{here}.wkt"] = scene.wkt
         tiles: set[str] = set()
         for number, tile in enumerate(scene.tiles):
             there = f"{here}.tiles.{number}"
@@ -81,12 +82,13 @@ def check_features(scenes: Sequence[SceneFeature], where: str) -> None:
             tiles.add(tile.source_id)
             if tile.scene_id != scene.source_id:
                 raise UserError(f"belongs to '{tile.scene_id[:100]}', not to this scene", field=f"{there}.SceneID")
-            check_footprint(tile.wkt, field=f"{there}.wkt")
+            footprints[f"{there}.wkt"] = tile.wkt
             if not _SWATH.fullmatch(tile.data.swath_id):
                 raise UserError(f"{tile.data.swath_id!r} is not the name of a swath", field=f"{there}.data.swath_id")
         for name, place in scene.data.tiles.items():
             if not _SWATH.fullmatch(place.swath_id):
                 raise UserError(f"{place.swath_id!r} is not the name of a swath", field=f"{here}.data.tiles.{shown_key(name)}.swath_id")
+    check_footprints(footprints)
 
 
 def check_scenes(payload: Payload, scenes: Sequence[SceneFeature], settings: Settings, shelf: GraphShelf, where: str) -> None:
@@ -248,6 +250,7 @@ async def _insert_tiles(
     ]
     places = [scene.data.tiles.get(tile.source_id) for _, scene, tile in tiles]
     graphs = [tile.data.graph_name or payload.tile_graph_name for _, _, tile in tiles]
+    footprints = footprints_from_wkt([tile.wkt for _, _, tile in tiles])
     tile_names = [TileName(scene.source_id, tile.source_id) for _, scene, tile in tiles]
     rows = await connection.fetch(
         """INSERT INTO tile (aoi_id, retries_left, scene_id, source_id, swath_id, tile_nr, graph_name, is_retriable, anx_time, footprint,
@@ -264,8 +267,8 @@ async def _insert_tiles(
         graphs,
         [_given(tile.data, "is_retriable", payload.is_retriable) for _, _, tile in tiles],
         [tile.anx_time for _, _, tile in tiles],
-        [shapely.to_wkb(tile.footprint()) for _, _, tile in tiles],
-        [bounding_box(tile.footprint()) for _, _, tile in tiles],
+        shapely.to_wkb(footprints).tolist(),
+        bounding_boxes(footprints),
         [shelf.get(graph, field="tile_graph_name").capability for graph in graphs],
         [plan.places[name] for name in tile_names],
         [name in plan.by_hand for name in tile_names],

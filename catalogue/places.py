@@ -9,11 +9,18 @@ import shapely
 from shapely.geometry import mapping
 from shapely.geometry.base import BaseGeometry
 
+from common.geometry import Geometries
+
 
 def bounding_box(geometry: BaseGeometry) -> asyncpg.Box:
     """The envelope, in degrees, as PostgreSQL's `box`."""
     west, south, east, north = geometry.bounds
     return asyncpg.Box((east, north), (west, south))
+
+
+def bounding_boxes(geometries: Geometries) -> list[asyncpg.Box]:
+    """The envelopes of many, in degrees, as PostgreSQL's `box`."""
+    return [asyncpg.Box((east, north), (west, south)) for west, south, east, north in shapely.bounds(geometries).tolist()]
 
 
 def geojson_of(wkb: bytes) -> dict[str, Any]:

@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import antimeridian
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 from shapely.errors import ShapelyError
 from shapely.geometry import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 from shapely.validation import explain_validity
 
 from common.errors import UserError
+
+Geometries = NDArray[np.object_]
+"""One-dimensional, of shapely geometries."""
 
 MAX_VERTICES = 200_000
 """More than any country's border at 1:1M; beyond it a request is more likely a mistake or an attack."""
@@ -53,26 +57,46 @@ def area_of_geojson(document: dict[str, Any]) -> MultiPolygon:
 
 def footprint_from_wkt(text: str) -> BaseGeometry:
     """The polygon or polygons of a WKT, in degrees (EPSG:4326); raises UserError."""
+    geometry: BaseGeometry = footprints_from_wkt([text])[0]
+    return geometry
+
+
+def footprints_from_wkt(texts: Sequence[str]) -> Geometries:
+    """The footprints of many WKTs as one array, in degrees (EPSG:4326): far cheaper than one after the other. Raises UserError for the
+    first that is none, without saying which.
+    """
     # Other kinds are not even parsed: the parser follows collections of collections until its stack ends, and the process with it.
-    if not _WKT_OF_AREA.match(text):
-        raise UserError(f"{text[:40]!r} is not the WKT of a POLYGON or MULTIPOLYGON", field="wkt")
+    for text in texts:
+        if not _WKT_OF_AREA.match(text):
+            raise UserError(f"{text[:40]!r} is not the WKT of a POLYGON or MULTIPOLYGON", field="wkt")
     try:
         with np.errstate(all="ignore"):
-            geometry: BaseGeometry = shapely.force_2d(shapely.from_wkt(text))
+            geometries: Geometries = shapely.force_2d(shapely.from_wkt(np.array(texts, dtype=object)))
     except ShapelyError as error:
         raise UserError(f"not a WKT geometry: {error}", field="wkt") from None
-    if geometry.is_empty:
+    if shapely.is_empty(geometries).any():
         raise UserError("the geometry is empty", field="wkt")
-    coordinates = shapely.get_coordinates(geometry)
+    coordinates = shapely.get_coordinates(geometries)
     if not np.isfinite(coordinates).all():
         raise UserError("coordinates must be finite numbers", field="wkt")
     if (np.abs(coordinates) > (180, 90)).any():
         raise UserError("a position is outside of longitude -180..180 or latitude -90..90", field="wkt")
-    return geometry
+    return geometries
 
 
-def check_footprint(text: str, *, field: str) -> None:
-    """Raises UserError, naming `field`, unless the WKT is a valid footprint of a sane size."""
+def check_footprints(texts: Mapping[str, str]) -> None:
+    """Raises UserError unless each WKT is a valid footprint of a sane size, naming the field of the first that is not (the key)."""
+    try:
+        footprints = footprints_from_wkt(list(texts.values()))
+        faultless = bool((shapely.get_num_coordinates(footprints) <= MAX_VERTICES).all() and shapely.is_valid(footprints).all())
+    except UserError:
+        faultless = False
+    if not faultless:
+        for field, text in texts.items():
+            _check_footprint(text, field)
+
+
+def _check_footprint(text: str, field: str) -> None:
     try:
         footprint = footprint_from_wkt(text)
     except UserError as error:
