@@ -156,7 +156,7 @@ def read_burst_product(folder: Path) -> BurstProduct:
         identity = BurstIdentity.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         raise FatalError(f"{folder.name} is no burst product: {MANIFEST} {_why(error)}") from None
-    channels = {}
+    channels: dict[str, ChannelFiles] = {}
     for polarisation in identity.polarisations:
         files = _files(folder, polarisation)
         missing = next((each for each in (files.samples, files.annotation) if not each.is_file()), None)
