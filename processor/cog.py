@@ -19,6 +19,7 @@ from shapely.geometry.base import BaseGeometry
 
 from common.errors import FatalError
 from processor.clipping import area_on_grid, window_of
+from processor.statistics import write_statistics
 
 BLOCK = 512
 """Pixels of a block of the COG, each way; see `block_size`."""
@@ -62,6 +63,8 @@ def write_cog(source: Path, target: Path, tags: LayerTags, *, area: BaseGeometry
     try:
         with rasterio.Env(GDAL_CACHEMAX=_CACHE_MB, GDAL_NUM_THREADS=str(_THREADS), GDAL_PAM_ENABLED="NO"):
             _copy_pixels(source, scratch, tags, area, shift)
+            with rasterio.open(scratch, "r+") as raster:
+                write_statistics(raster)
             rasterio.shutil.copy(scratch, part, driver="COG", **_creation_options(scratch, categorical=tags.categorical))
         part.replace(target)
     finally:
