@@ -44,12 +44,76 @@ class NatsSettings(Section):
     """A worker that was killed occupies its connections to a limited host for so long."""
 
 
+def _secret_place(place: str, name: str) -> str:
+    scheme, _, rest = place.partition(":")
+    if scheme not in ("env", "file") or not rest:
+        raise ValueError(f"'{name}' must say where the secret is (env:VARIABLE or file:/path), not what it is")
+    return place
+
+
 class ServerSettings(Section):
     host: str = "127.0.0.1"
     port: int = Field(8080, ge=0, le=65535)
     """0: any free port."""
     token: SecretStr | None = None
     """Bearer token every endpoint but health asks for; required off loopback."""
+
+
+class TokenSettings(Section):
+    """Somebody who is known by a token."""
+
+    secret: str
+    """Where the token is: `env:VARIABLE` or `file:/path`."""
+    operator: bool = True
+    """Whether they may do everything; else they may only order."""
+
+    @field_validator("secret")
+    @classmethod
+    def _is_elsewhere(cls, value: str) -> str:
+        return _secret_place(value, "secret")
+
+
+class IssuerSettings(Section):
+    """An OpenID Connect issuer whose access tokens are accepted."""
+
+    url: str
+    """The `iss` of its tokens, and where its `/.well-known/openid-configuration` is."""
+    audience: list[str] = Field(default_factory=list)
+    """One of these must be in `aud`."""
+    clients: list[str] = Field(default_factory=list)
+    """One of these must be `azp` (or `client_id`). Audience or clients must be given."""
+    jwks_url: str = ""
+    """Of its keys; by default as its configuration says."""
+    algorithms: list[Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]] = Field(
+        default_factory=lambda: ["RS256", "PS256", "ES256", "EdDSA"]  # type: ignore[arg-type]  # they are
+    )
+    roles_claim: str = "realm_access.roles"
+    """Where the roles of a user are, with dots between levels."""
+    name_claim: str = "preferred_username"
+    leeway_s: float = Field(30.0, ge=0, le=600)
+    """By which clocks may differ."""
+
+
+class AuthSettings(Section):
+    """Who may come in. With none of these, and no `server.token`, everybody may, on loopback only."""
+
+    tokens: dict[str, TokenSettings] = Field(default_factory=dict)
+    issuers: dict[str, IssuerSettings] = Field(default_factory=dict)
+    user_role: str = ""
+    """Role an issuer's user needs to order; empty: none."""
+    operator_role: str = "thresher-operator"
+    """Role an issuer's user needs for everything but ordering; empty: none."""
+    demo_folder: Path | None = None
+    """Of `thresher up --demo-auth`: user and keys of a token endpoint that stands in for an issuer, on loopback only."""
+
+
+class SecretsSettings(Section):
+    """Keys that secrets of orders are sealed with: the same for the catalogue and all workers."""
+
+    keys: SecretStr | None = None
+    """Separated by commas, each 32 bytes in URL-safe Base64. The first seals, all of them open."""
+    keys_file: Path | None = None
+    """Instead: a file with one key a line, read anew when it changes."""
 
 
 class CatalogueSettings(Section):
@@ -102,9 +166,7 @@ class AccountSettings(Section):
     @classmethod
     def _are_elsewhere(cls, value: dict[str, str]) -> dict[str, str]:
         for secret, place in value.items():
-            scheme, _, rest = place.partition(":")
-            if scheme not in ("env", "file") or not rest:
-                raise ValueError(f"'{secret}' must say where the secret is (env:VARIABLE or file:/path), not what it is")
+            _secret_place(place, secret)
         return value
 
 
@@ -134,6 +196,10 @@ class ProviderSettings(Section):
     """Tried from high to low."""
     timeout_s: float = Field(120.0, gt=0)
     """Without a byte arriving."""
+    retries: int = Field(5, ge=0)
+    """Of a file, in a row, with nothing fetched in between; then the job is handed back to the queue."""
+    min_bytes_per_s: float = Field(1000.0, ge=0)
+    """A connection that is slower for a minute is cut and made anew."""
     endpoint_url: str = ""
     """Server of `s3://` links; empty: that of the storage."""
     region: str = ""
@@ -240,6 +306,8 @@ class Settings(BaseSettings):
     database: DatabaseSettings = DatabaseSettings()
     nats: NatsSettings = NatsSettings()
     server: ServerSettings = ServerSettings()
+    auth: AuthSettings = AuthSettings()
+    secrets: SecretsSettings = SecretsSettings()
     catalogues: dict[str, CatalogueSettings] = Field(default_factory=dict)
     providers: dict[str, ProviderSettings] = Field(default_factory=dict)
     accounts: dict[str, AccountSettings] = Field(default_factory=dict)

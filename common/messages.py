@@ -190,4 +190,9 @@ class JobProgress(Message):
     step: str = ""
     done: float = 0.0
     """0 to 1."""
+    bytes_done: int | None = None
+    """Of a download: those that are there."""
+    bytes_total: int | None = None
+    bytes_per_s: float | None = None
+    """Over the last seconds."""
     note: str = ""

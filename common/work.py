@@ -15,6 +15,13 @@ from common.messages import DatasetReport, SceneJob, StoredFile, TileJob
 ProgressCallback = Callable[[str, float], None]
 """(step, done 0..1): may be called as often as one likes, from any thread; it never blocks."""
 
+BytesCallback = Callable[[int, int | None], None]
+"""(bytes there, bytes expected or None) of a download: told with the next progress. Less than before where it is begun anew."""
+
+
+def _nobody(_done: int, _total: int | None) -> None:
+    pass
+
 
 @dataclass(frozen=True)
 class JobContext:
@@ -28,6 +35,8 @@ class JobContext:
     progress: ProgressCallback
     check_ours: Callable[[], None] = lambda: None
     """Raises TemporaryError once the job may run elsewhere: to be called before anything is stored."""
+    received: BytesCallback = _nobody
+    """To be called from the event loop."""
 
 
 @dataclass(frozen=True)

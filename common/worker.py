@@ -36,6 +36,7 @@ from common.metrics import WorkerMetrics
 from common.pull import Pull
 from common.scratch import Scratch
 from common.tasks import stop_tasks
+from common.throughput import Received
 from common.work import Handler, JobContext, WorkReport
 
 log = logging.getLogger(__name__)
@@ -271,8 +272,19 @@ class Worker:
     async def _work(self, job: SceneJob | TileJob, aoi: str, run: UUID, scratch: Scratch, pulse: _Pulse) -> WorkReport:
         loop = asyncio.get_running_loop()
 
+        received = Received()
+
         def publish(step: str, done: float) -> None:
-            progress = JobProgress(job=job.job, send=job.send, worker=self.name, step=step, done=done)
+            progress = JobProgress(
+                job=job.job,
+                send=job.send,
+                worker=self.name,
+                step=step,
+                done=done,
+                bytes_done=received.bytes_done,
+                bytes_total=received.bytes_total,
+                bytes_per_s=received.bytes_per_s,
+            )
             task = asyncio.ensure_future(self.client.publish(progress_subject(aoi), progress.model_dump_json().encode()))
             task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
 
@@ -284,7 +296,7 @@ class Worker:
             workdir = scratch.folder(run)
             try:
                 progress("started", 0.0)
-                context = JobContext(settings=self.settings, workdir=workdir, run=run, progress=progress, check_ours=pulse.check)
+                context = JobContext(self.settings, workdir, run, progress, pulse.check, received.update)
                 return await self.handler(job, context)  # type: ignore[arg-type]
             finally:
                 await asyncio.to_thread(shutil.rmtree, workdir, True)

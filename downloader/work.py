@@ -46,7 +46,8 @@ async def download_scene(job: SceneJob, context: JobContext, shared: Shared | No
     product = context.workdir / "product"
     shared = shared or Shared(settings)
     progress = _part_of(context.progress, 0.0, _FETCHED)
-    request = ProductRequest(job.scene, progress, job.layers, job.graph_config, wanted_members(graph.document, job.graph_config))
+    members = wanted_members(graph.document, job.graph_config)
+    request = ProductRequest(job.scene, progress, job.layers, job.graph_config, members, context.received)
     await fetch_product(open_providers(settings, job.scene.source_id, shared), request, product, shared)
 
     made: list[_Made] = []

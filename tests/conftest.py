@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,12 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real test data is not at {folder} (set THRESHER_TEST_DATA)")
     return folder
+
+
+def pytest_configure() -> None:
+    """A shell without job control has its background jobs ignore Ctrl-C, and so would every process that a test starts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

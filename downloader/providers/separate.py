@@ -74,7 +74,7 @@ async def fetch_safe(
     missing = sorted({path for path, member in members.items() if member.is_needed} - {file.path for file in files})
     if missing and not request.members:
         raise ThresherError(f"{request.scene.source_id}: the server lacks {missing[0]} and {len(missing) - 1} more that the manifest lists")
-    sums = {path: member.checksum for path, member in members.items() if member.checksum}
+    sums = {path: member.checksum for path, member in members.items() if member.checksum and member.is_needed}
     others = [
         replace(file, expected=replace(file.expected, checksums=(*file.expected.checksums, sums[file.path]))) if file.path in sums else file
         for file in files

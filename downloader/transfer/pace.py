@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Callable
 
 from common.errors import TemporaryError
+from common.throughput import Throughput
 from downloader.transfer.policy import Policy
 
 log = logging.getLogger(__name__)
@@ -17,7 +17,6 @@ BytesCallback = Callable[[int, int | None], None]
 
 _TOLD_EVERY_S = 0.1
 _LOGGED_EVERY_S = 30.0
-_RATE_OVER_S = 10.0
 
 
 class Pace:
@@ -51,7 +50,7 @@ class Meter:
         self._begun = time.monotonic()
         self._told = 0.0
         self._logged = self._begun
-        self._steps: deque[tuple[float, int]] = deque([(self._begun, 0)])
+        self._throughput = Throughput()
 
     @property
     def seconds(self) -> float:
@@ -60,17 +59,14 @@ class Meter:
     @property
     def rate(self) -> float:
         """Bytes a second over the last seconds."""
-        begun, before = self._steps[0]
-        return (self.received - before) / max(1e-3, time.monotonic() - begun)
+        return self._throughput.bytes_per_s
 
     def came(self, size: int, done: int, total: int | None) -> None:
         """`size` more bytes: `done` of `total` are there."""
         self.received += size
+        self._throughput.came(size)
         now = time.monotonic()
         if now - self._told >= _TOLD_EVERY_S:
-            self._steps.append((now, self.received))
-            while self._steps[0][0] < now - _RATE_OVER_S and len(self._steps) > 2:
-                self._steps.popleft()
             self.tell(done, total)
         if now - self._logged >= _LOGGED_EVERY_S:
             self._logged = now

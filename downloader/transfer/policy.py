@@ -46,4 +46,4 @@ DEFAULT = Policy()
 
 def policy_of(provider: ProviderSettings) -> Policy:
     """As a provider is configured."""
-    return Policy(connections=provider.parallel, timeout_s=provider.timeout_s)
+    return Policy(connections=provider.parallel, timeout_s=provider.timeout_s, retries=provider.retries, min_rate=provider.min_bytes_per_s)

@@ -9,10 +9,11 @@ from pathlib import Path
 from fixtures_services import RunningCatalogue
 from fixtures_workflow import Broker, post, scenes, until
 from jobs_by_hand import finish_jobs
+from nats.aio.msg import Msg
 
 from common.errors import FatalError, TemporaryError, ThresherError
-from common.messages import JobKind, SceneJob
-from common.messaging import connect
+from common.messages import JobKind, JobProgress, SceneJob
+from common.messaging import connect, progress_subject
 from common.work import Handler, JobContext, WorkReport
 from common.worker import Worker
 
@@ -84,6 +85,32 @@ async def test_a_long_job_keeps_its_heartbeat(catalogue: RunningCatalogue) -> No
     await post(catalogue, scenes(1))
     await run_worker(catalogue, handler, until(catalogue, "scene", ["DONE"]))
     assert runs == 1
+
+
+async def test_progress_tells_what_was_downloaded(catalogue: RunningCatalogue, broker: Broker) -> None:
+    told: list[JobProgress] = []
+
+    async def hear(message: Msg) -> None:
+        told.append(JobProgress.model_validate_json(message.data))
+
+    async def handler(job: SceneJob, context: JobContext) -> WorkReport:
+        for done in (10**6, 2 * 10**6):
+            await asyncio.sleep(0.15)
+            context.received(done, 4 * 10**6)
+            context.progress("fetch", done / 4e6)
+        return WorkReport()
+
+    await broker.client.subscribe(progress_subject("*"), cb=hear)
+    await post(catalogue, scenes(1))
+    await run_worker(catalogue, handler, until(catalogue, "scene", ["DONE"]))
+    assert [(each.step, each.bytes_done, each.bytes_total) for each in told] == [
+        ("started", None, None),
+        ("fetch", 10**6, 4 * 10**6),
+        ("fetch", 2 * 10**6, 4 * 10**6),
+    ]
+    assert told[0].bytes_per_s is None
+    assert told[-1].bytes_per_s
+    assert told[-1].bytes_per_s <= 2e6 / 0.3
 
 
 async def test_a_job_that_kills_its_workers_is_poisoned(catalogue: RunningCatalogue, broker: Broker) -> None:
