@@ -8,6 +8,7 @@ import itertools
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def empty_database(postgres_server: PostgresServer) -> Iterator[str]:
     try:
         yield postgres_server.url_of(name)
     finally:
-        _execute(postgres_server.url, f"DROP DATABASE {name} WITH (FORCE)")
+        _drop(postgres_server.url, name)
 
 
 @pytest.fixture(scope="session")
@@ -81,6 +82,16 @@ async def delete_streams(url: str) -> None:
             await stream.delete_stream(info.config.name)
     finally:
         await client.close()
+
+
+def _drop(url: str, name: str) -> None:
+    # Autovacuum, which may be at work in it for a moment, belongs to the server: an owner may not end it.
+    for _ in range(50):
+        with contextlib.suppress(asyncpg.InsufficientPrivilegeError):
+            _execute(url, f"DROP DATABASE {name} WITH (FORCE)")
+            return
+        time.sleep(0.1)
+    _execute(url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def _execute(url: str, statement: str) -> None:
