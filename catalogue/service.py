@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 from collections.abc import AsyncIterator, Callable
 
 from aiohttp import web
 
+from catalogue.auth.gate import Gate
 from catalogue.database import open_pool
 from catalogue.events import EventHub
 from catalogue.external.registry import configured_catalogues
@@ -32,11 +32,14 @@ from common.worker import default_queues
 
 log = logging.getLogger(__name__)
 
+LONGEST_HEADER = 16_384
+"""Bytes: access tokens of people with many roles are longer than the usual 8,190."""
+
 
 @contextlib.asynccontextmanager
 async def running_catalogue(settings: Settings) -> AsyncIterator[str]:
     """The running service; yields its URL. Raises ConfigurationError where it cannot start."""
-    _check_guarded(settings)
+    Gate(settings)
     storage_of = _storages(settings)
     catalogues = configured_catalogues(settings)
     annotations = configured_reader(settings)
@@ -61,7 +64,7 @@ async def running_catalogue(settings: Settings) -> AsyncIterator[str]:
         ]
         stack.push_async_callback(stop_tasks, tasks)
         around = Services(settings, pool, client, catalogues, annotations, burst_service, events, metrics)
-        runner = web.AppRunner(create_app(around), access_log=None, shutdown_timeout=5)
+        runner = web.AppRunner(create_app(around), access_log=None, shutdown_timeout=5, max_field_size=LONGEST_HEADER)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         site = web.TCPSite(runner, settings.server.host, settings.server.port)
@@ -95,16 +98,3 @@ def _storages(settings: Settings) -> Callable[[str], Storage]:
         raise StorageError(f"{uri} lies in no storage of this deployment")
 
     return storage_of
-
-
-def _check_guarded(settings: Settings) -> None:
-    if settings.server.token is not None or settings.server.host == "localhost":
-        return
-    try:
-        loopback = ipaddress.ip_address(settings.server.host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
-        raise ConfigurationError(
-            f"server.token: without a token the service listens on loopback only, not on {settings.server.host}: set THRESHER_SERVER_TOKEN"
-        )

@@ -9,10 +9,13 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from common.access_settings import AuthSettings, HookSettings, SecretsSettings
 from common.errors import ConfigurationError
+from common.section import Section, secret_place
+from common.step_settings import ContainerSettings, GraphSettings
 from common.validation import as_user_error
 
 DEFAULT_FILE = "thresher.toml"
@@ -21,12 +24,6 @@ DEFAULT_FILE = "thresher.toml"
 SecretName = Literal[
     "username", "password", "token", "client_id", "client_secret", "key_id", "secret_key", "session_token", "subscription_key"
 ]
-
-
-class Section(BaseModel):
-    """A table of `thresher.toml`; an unknown key is a mistake to be told."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class DatabaseSettings(Section):
@@ -42,13 +39,14 @@ class NatsSettings(Section):
     """Of the streams: 3 in a cluster."""
     lease_s: float = Field(15.0, ge=1, le=600)
     """A worker that was killed occupies its connections to a limited host for so long."""
-
-
-def _secret_place(place: str, name: str) -> str:
-    scheme, _, rest = place.partition(":")
-    if scheme not in ("env", "file") or not rest:
-        raise ValueError(f"'{name}' must say where the secret is (env:VARIABLE or file:/path), not what it is")
-    return place
+    user: str = ""
+    """Of a server that gives each service rights of its own; replies then come to `_INBOX.{user}`."""
+    password: SecretStr | None = None
+    tls_ca: Path | None = None
+    """Certificates that may have signed that of the server; default: those of the system. With it the connection must be TLS."""
+    tls_certificate: Path | None = None
+    """Of this service, with `tls_key`, for a server that asks for one."""
+    tls_key: Path | None = None
 
 
 class ServerSettings(Section):
@@ -57,63 +55,6 @@ class ServerSettings(Section):
     """0: any free port."""
     token: SecretStr | None = None
     """Bearer token every endpoint but health asks for; required off loopback."""
-
-
-class TokenSettings(Section):
-    """Somebody who is known by a token."""
-
-    secret: str
-    """Where the token is: `env:VARIABLE` or `file:/path`."""
-    operator: bool = True
-    """Whether they may do everything; else they may only order."""
-
-    @field_validator("secret")
-    @classmethod
-    def _is_elsewhere(cls, value: str) -> str:
-        return _secret_place(value, "secret")
-
-
-class IssuerSettings(Section):
-    """An OpenID Connect issuer whose access tokens are accepted."""
-
-    url: str
-    """The `iss` of its tokens, and where its `/.well-known/openid-configuration` is."""
-    audience: list[str] = Field(default_factory=list)
-    """One of these must be in `aud`."""
-    clients: list[str] = Field(default_factory=list)
-    """One of these must be `azp` (or `client_id`). Audience or clients must be given."""
-    jwks_url: str = ""
-    """Of its keys; by default as its configuration says."""
-    algorithms: list[Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]] = Field(
-        default_factory=lambda: ["RS256", "PS256", "ES256", "EdDSA"]  # type: ignore[arg-type]  # they are
-    )
-    roles_claim: str = "realm_access.roles"
-    """Where the roles of a user are, with dots between levels."""
-    name_claim: str = "preferred_username"
-    leeway_s: float = Field(30.0, ge=0, le=600)
-    """By which clocks may differ."""
-
-
-class AuthSettings(Section):
-    """Who may come in. With none of these, and no `server.token`, everybody may, on loopback only."""
-
-    tokens: dict[str, TokenSettings] = Field(default_factory=dict)
-    issuers: dict[str, IssuerSettings] = Field(default_factory=dict)
-    user_role: str = ""
-    """Role an issuer's user needs to order; empty: none."""
-    operator_role: str = "thresher-operator"
-    """Role an issuer's user needs for everything but ordering; empty: none."""
-    demo_folder: Path | None = None
-    """Of `thresher up --demo-auth`: user and keys of a token endpoint that stands in for an issuer, on loopback only."""
-
-
-class SecretsSettings(Section):
-    """Keys that secrets of orders are sealed with: the same for the catalogue and all workers."""
-
-    keys: SecretStr | None = None
-    """Separated by commas, each 32 bytes in URL-safe Base64. The first seals, all of them open."""
-    keys_file: Path | None = None
-    """Instead: a file with one key a line, read anew when it changes."""
 
 
 class CatalogueSettings(Section):
@@ -166,7 +107,7 @@ class AccountSettings(Section):
     @classmethod
     def _are_elsewhere(cls, value: dict[str, str]) -> dict[str, str]:
         for secret, place in value.items():
-            _secret_place(place, secret)
+            secret_place(place, secret)
         return value
 
 
@@ -212,12 +153,6 @@ class ProviderSettings(Section):
     pause_s: float = Field(60.0, ge=0)
     parallel: int = Field(4, ge=1, le=64)
     """Files of one product fetched at once."""
-
-
-class GraphSettings(Section):
-    folders: list[Path] = Field(default_factory=list)
-    """Searched, in this order, before the library that comes with the program."""
-    step_timeout_s: float = Field(6 * 3600.0, gt=0)
 
 
 class S3Settings(Section):
@@ -277,6 +212,7 @@ class WorkerSettings(Section):
     scratch: Path | None = None
     """Folder for working files; default: the system's temporary folder."""
     capabilities: list[str] = Field(default_factory=lambda: ["python"])
+    """Of the catalogue: what the deployment can run; of a worker: what it serves."""
     ack_wait_s: float = Field(30.0, ge=1)
     """A job whose worker is silent for so long is given to another."""
     max_deliveries: int = Field(5, ge=1)
@@ -308,11 +244,13 @@ class Settings(BaseSettings):
     server: ServerSettings = ServerSettings()
     auth: AuthSettings = AuthSettings()
     secrets: SecretsSettings = SecretsSettings()
+    hook: HookSettings = HookSettings()
     catalogues: dict[str, CatalogueSettings] = Field(default_factory=dict)
     providers: dict[str, ProviderSettings] = Field(default_factory=dict)
     accounts: dict[str, AccountSettings] = Field(default_factory=dict)
     annotations: AnnotationSettings = AnnotationSettings()
     graphs: GraphSettings = GraphSettings()
+    containers: ContainerSettings = ContainerSettings()
     s3: S3Settings = S3Settings()
     limits: LimitSettings = LimitSettings()
     worker: WorkerSettings = WorkerSettings()

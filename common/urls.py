@@ -68,6 +68,16 @@ def is_private(address: str) -> bool:
     return not ip.is_global or ip.is_multicast
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a host, as a name or an address, is this machine and out of the reach of others."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def shown_url(url: str) -> str:
     """`url` for a message or a log line: without user, query and fragment, which may hold secrets."""
     if "://" not in url:

@@ -19,6 +19,7 @@ from common.config import Settings, load_settings
 from common.errors import ConfigurationError, ThresherError
 from common.identity import assert_own_packages, own_root
 from thresher.embedded.endpoint import LOOPBACK, free_port, is_free
+from thresher.embedded.keys import demo_user, sealing_keys
 from thresher.embedded.lock import locked
 from thresher.embedded.nats import NatsServer
 from thresher.embedded.postgres import PostgresServer
@@ -27,9 +28,10 @@ from thresher.embedded.service import ServicePart
 from thresher.embedded.supervisor import Supervisor
 
 _ANY_HOST = {"0.0.0.0", "::", ""}  # noqa: S104 - recognised, not bound
+_LOOPBACK_HOSTS = {LOOPBACK, "localhost", "::1"}
 _SPARE_GRACE_S = 5.0
 """More than the services give themselves on SIGTERM."""
-_CATALOGUE_ONLY = ("THRESHER_DATABASE_URL", "THRESHER_SERVER_TOKEN")
+_CATALOGUE_ONLY = ("THRESHER_DATABASE_URL", "THRESHER_SERVER_TOKEN", "THRESHER_AUTH_TOKENS", "THRESHER_AUTH_ISSUERS")
 """Workers have no business with them."""
 
 
@@ -57,6 +59,8 @@ class UpOptions:
     storage: str | None = None
     """Folder or URI. None: as configured, else `storage` in the data directory."""
     config: Path | None = None
+    demo_auth: bool = False
+    """Have people log in, at a token endpoint of the stack's own."""
     verbose: bool = False
     """Also show what the parts write to their logs."""
     services: Sequence[ServiceSpec] = field(default=SERVICES)
@@ -96,7 +100,11 @@ def _run(options: UpOptions, settings: Settings, data_dir: Path) -> int:
         nats_url = nats.url
     host, port = settings.server.host, _port(options, settings)
     shared = {**_environment(options), "THRESHER_NATS_URL": nats_url, "THRESHER_STORAGE": _storage(options, settings, data_dir)}
+    if settings.secrets.keys is None and settings.secrets.keys_file is None:
+        shared["THRESHER_SECRETS_KEYS_FILE"] = str(sealing_keys(data_dir))
     of_catalogue = {"THRESHER_DATABASE_URL": database_url, "THRESHER_SERVER_HOST": host, "THRESHER_SERVER_PORT": str(port)}
+    if options.demo_auth:
+        of_catalogue["THRESHER_AUTH_DEMO_FOLDER"] = str(_demo_auth(data_dir, host))
     of_workers = {key: value for key, value in shared.items() if key not in _CATALOGUE_ONLY}
     services: list[Part] = []
     for spec in options.services:
@@ -112,6 +120,15 @@ def _run(options: UpOptions, settings: Settings, data_dir: Path) -> int:
     url = f"http://{_bracketed(_reachable(host))}:{port}"
     supervisor = Supervisor([servers, services], logs, report=_say, follow=options.verbose)
     return supervisor.run(lambda: print(f"ready {url}", flush=True))
+
+
+def _demo_auth(data_dir: Path, host: str) -> Path:
+    if host not in _LOOPBACK_HOSTS:
+        raise ConfigurationError(f"--demo-auth is for this machine alone: server.host must be 127.0.0.1, not {host}")
+    folder = data_dir / "auth"
+    user = demo_user(folder)
+    _say(f"log in as user {user.username} with password {user.password}")
+    return folder
 
 
 def _environment(options: UpOptions) -> dict[str, str]:

@@ -75,7 +75,5 @@ def _sentence(error: web.HTTPException, request: web.Request) -> str:
             return f"{request.method} is not possible here, only {error.headers.get('Allow', 'other methods')}"
         case 413:
             return "the request is larger than this service accepts"
-        case 401:
-            return "send 'Authorization: Bearer TOKEN'"
         case _:
             return error.text or error.reason

@@ -22,11 +22,14 @@ def up(
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Configuration; default: $THRESHER_CONFIG, else ./thresher.toml if there.")
     ] = None,
+    demo_auth: Annotated[
+        bool, typer.Option("--demo-auth", help="Have people log in, as the user whose password is printed; on this machine alone.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Also show the logs of the parts.")] = False,
 ) -> None:
     """Start PostgreSQL, NATS, catalogue, downloader and processor; stop them with Ctrl-C. Prints `ready URL` when everything answers."""
     from thresher.stack import UpOptions, up
 
-    code = up(UpOptions(data_dir=data_dir, port=port, storage=storage, config=config, verbose=verbose))
+    code = up(UpOptions(data_dir=data_dir, port=port, storage=storage, config=config, demo_auth=demo_auth, verbose=verbose))
     if code:
         raise typer.Exit(code)
