@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thresher.demo.sentinel1.orbit import LIGHT_M_S, Floats, geocentric, geodetic, see, seen_at, up
-from thresher.demo.sentinel1.speckle import Complexes, interpolated, point_response, spectrum_window, white_speckle
+from thresher.demo.sentinel1.speckle import Complexes, interpolated, point_response, quick_length, spectrum_window, white_speckle
 from thresher.demo.sentinel1.swath import Burst, Swath, tops_phase
 from thresher.demo.sentinel1.terrain import COVERS, Terrain
 
@@ -69,7 +69,6 @@ def simulated_burst(
     views = [view_of(swath, first, index, terrain, window) for swath in swaths]
     field = _Field.around(window, views)
     spectrum = spectrum_window(*field.shape, first.shares, first.hamming)
-    own = spectrum_window(window.lines[1] - window.lines[0], window.samples[1] - window.samples[0], first.shares, first.hamming)
     coherence = field.padded(np.array([terrain.coherence_of(cover) for cover in COVERS], dtype=np.float32)[views[0].classes])
     for number, polarisation in enumerate(polarisations):
         rng = np.random.default_rng([seed, index, number, int(first.name[-1])])
@@ -82,7 +81,7 @@ def simulated_burst(
             pixels *= _echo(swath, first, view, window, polarisation)
             _add_reflectors(pixels, swath, first, index, terrain, window)
             if noise:
-                pixels += np.float32(math.sqrt(noise)) * white_speckle(rng, own)
+                pixels += np.float32(math.sqrt(noise)) * white_speckle(rng, spectrum)[: pixels.shape[0], : pixels.shape[1]]
             yield date, polarisation, _finished(pixels, swath, index, window)
 
 
@@ -103,11 +102,13 @@ class _Field:
 
     @property
     def shape(self) -> tuple[int, int]:
+        """Of both, and a little more where Fourier transforms are quicker then."""
         (first, last), (near, far) = self.window.lines, self.window.samples
-        return last - first + 2 * self.margin[0], far - near + 2 * self.margin[1]
+        return quick_length(last - first + 2 * self.margin[0]), quick_length(far - near + 2 * self.margin[1])
 
     def padded(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.pad(values, [(margin, margin) for margin in self.margin], mode="edge")
+        after = [whole - own - margin for whole, own, margin in zip(self.shape, values.shape, self.margin, strict=True)]
+        return np.pad(values, list(zip(self.margin, after, strict=True)), mode="edge")
 
     def seen(self, speckle: Complexes, view: View) -> Complexes:
         lines = view.lines - self.window.lines[0] + self.margin[0]
@@ -175,9 +176,10 @@ def _echo(swath: Swath, first: Swath, view: View, window: Window, polarisation: 
 def _finished(pixels: Complexes, swath: Swath, index: int, window: Window) -> Complexes:
     """With the phase of the steered beam, in the numbers of the product, without what is not valid."""
     burst = swath.bursts[index]
-    pixels *= np.exp(1j * tops_phase(swath, burst)[slice(*window.lines), slice(*window.samples)]).astype(np.complex64)
+    lines, samples = np.arange(*window.lines, dtype=np.float64), np.arange(*window.samples, dtype=np.float64)
+    phase = np.mod(tops_phase(swath, burst, lines, samples), 2 * np.pi).astype(np.float32)
+    pixels *= np.exp(1j * phase)
     pixels *= np.float32(swath.beta_nought)
-    lines, samples = np.arange(*window.lines), np.arange(*window.samples)
     pixels[(lines < burst.valid_lines[0]) | (lines > burst.valid_lines[1])] = 0
     pixels[:, (samples < burst.valid_samples[0]) | (samples > burst.valid_samples[1])] = 0
     return pixels

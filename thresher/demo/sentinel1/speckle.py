@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numba
@@ -30,6 +31,18 @@ def white_speckle(rng: np.random.Generator, window: NDArray[np.float32]) -> Comp
     scale = math.sqrt(window.size**2 / (2 * float(np.sum(window.astype(np.float64) ** 2))))
     noise *= np.float32(scale)
     return noise
+
+
+def quick_length(least: int) -> int:
+    """The first length from `least` on whose only prime factors are 2, 3 and 5: Fourier transforms of it are quick."""
+
+    def rest(length: int) -> int:
+        for factor in (2, 3, 5):
+            while length % factor == 0:
+                length //= factor
+        return length
+
+    return next(length for length in itertools.count(least) if rest(length) == 1)
 
 
 def point_response(offsets: NDArray[np.float64], share: float, hamming: float) -> NDArray[np.float64]:
