@@ -9,13 +9,13 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from common.access_settings import AuthSettings, HookSettings, SecretsSettings
 from common.errors import ConfigurationError
 from common.section import Section, secret_place
-from common.step_settings import ContainerSettings, GraphSettings
+from common.step_settings import ContainerSettings, GraphSettings, capability
 from common.validation import as_user_error
 
 DEFAULT_FILE = "thresher.toml"
@@ -55,6 +55,8 @@ class ServerSettings(Section):
     """0: any free port."""
     token: SecretStr | None = None
     """Bearer token every endpoint but health asks for; required off loopback."""
+    public_url: str = ""
+    """Address others reach the service at, for the links in its answers; empty: as each request calls it."""
 
 
 class CatalogueSettings(Section):
@@ -211,7 +213,7 @@ class WorkerSettings(Section):
     """Jobs at once; 0: four for a downloader, one a core for a processor."""
     scratch: Path | None = None
     """Folder for working files; default: the system's temporary folder."""
-    capabilities: list[str] = Field(default_factory=lambda: ["python"])
+    capabilities: list[Annotated[str, AfterValidator(capability)]] = Field(default_factory=lambda: ["python"])
     """Of the catalogue: what the deployment can run; of a worker: what it serves."""
     ack_wait_s: float = Field(30.0, ge=1)
     """A job whose worker is silent for so long is given to another."""

@@ -104,6 +104,10 @@ async def connect(settings: NatsSettings, name: str, *, wait_s: float = 30.0) ->
             await client.connect(
                 servers,
                 name=name,
+                inbox_prefix=inbox_prefix(settings.user),
+                tls=_tls(settings),
+                user=settings.user or None,
+                password=settings.password.get_secret_value() if settings.password else None,
                 max_reconnect_attempts=-1,
                 reconnect_time_wait=0.2,  # type: ignore[arg-type]  # fractions work
                 connect_timeout=5,
@@ -116,6 +120,24 @@ async def connect(settings: NatsSettings, name: str, *, wait_s: float = 30.0) ->
     except (nats.errors.Error, TimeoutError, OSError, ssl.SSLError, ValueError) as error:
         raise ConfigurationError(f"nats.url: no broker answers there: {error or type(error).__name__}") from None
     return client
+
+
+def inbox_prefix(user: str) -> str:
+    """Where replies to a service come: below its user name, so that no other may listen to them."""
+    return f"_INBOX.{user}" if user else "_INBOX"
+
+
+def _tls(settings: NatsSettings) -> ssl.SSLContext | None:
+    """None: as the URL says."""
+    if settings.tls_ca is None and settings.tls_certificate is None:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=settings.tls_ca)
+        if settings.tls_certificate is not None:
+            context.load_cert_chain(settings.tls_certificate, settings.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(f"nats.tls_ca, nats.tls_certificate, nats.tls_key: cannot be read: {error}") from None
+    return context
 
 
 async def declare(
