@@ -28,6 +28,8 @@ class ThresherError(Exception):
     kind: ErrorKind = ErrorKind.ERROR
     retry_after_s: float | None = None
     """Of a temporary failure: trying earlier is known to be no use."""
+    log: str = ""
+    """URI of what the steps of a graph printed, where it is one of theirs."""
 
 
 class UserError(ThresherError):

@@ -16,7 +16,7 @@ from uuid import UUID
 from common.archives import ArchiveLimits, pack, unpack
 from common.config import Settings, require
 from common.errors import ConfigurationError, MissingFileError, StorageError, UserError
-from common.messages import StoredFile, TileRef
+from common.messages import SceneRef, StoredFile, TileRef
 from common.storage import PART_PREFIX, Storage, is_below, open_storage
 from common.storage.base import checked_component
 from common.threads import Stop, in_thread
@@ -73,6 +73,11 @@ class LayerStore:
             return await self.storage.put(archive, key)
         finally:
             archive.unlink(missing_ok=True)
+
+    async def save_log(self, path: Path, scene: SceneRef, tile: TileRef | None, run: UUID) -> StoredFile:
+        """Store what the steps of an execution printed: below its tile, or its scene."""
+        place = [scene.aoi, scene.source_id, *(["tiles", tile.source_id] if tile else [])]
+        return await self.storage.put(path, "/".join([*map(checked_component, place), "logs", f"{run}{''.join(path.suffixes)}"]))
 
     async def fetch(self, tile: TileRef, layer: str, extension: str, workdir: Path) -> Path:
         """Bring the layer into `workdir`, over what was there; the path of its file or folder. Raises MissingFileError."""

@@ -130,6 +130,21 @@ class RasterFormat(BaseModel):
     max_value: float
 
 
+class LayerStatistics(BaseModel):
+    """Of the valid pixels of a band, as they stand in the file: scale and offset are not applied."""
+
+    model_config = ConfigDict(frozen=True)
+
+    minimum: float | None = None
+    """None, as maximum, mean and deviation, where no pixel is valid or pixels are complex."""
+    maximum: float | None = None
+    mean: float | None = None
+    stddev: float | None = None
+    """Of the population."""
+    valid_percent: float | None = None
+    """0 to 100: pixels that are not no-data."""
+
+
 class DatasetReport(BaseModel):
     """A layer's file to index under (record of the scene, `instance_id`) for the tile.
 
@@ -155,6 +170,8 @@ class DatasetReport(BaseModel):
     """Affine a, b, c, d, e, f: x = a*col + b*row + c, y = d*col + e*row + f, in the units of the CRS."""
     footprint_wkt: str | None = None
     """EPSG:4326."""
+    statistics: list[LayerStatistics] = Field(default_factory=list)
+    """One a band; empty where nobody counted."""
 
 
 class JobResult(Message):
@@ -174,6 +191,8 @@ class JobResult(Message):
     datasets: list[DatasetReport] = Field(default_factory=list)
     deletions: list[str] = Field(default_factory=list)
     """URIs the graph no longer needs; deleted by the catalogue after its commit."""
+    log: str = ""
+    """URI of what the steps printed; empty: none was kept."""
     started_at: UtcDatetime
     ended_at: UtcDatetime
     deliveries: int = 1

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from common.section import Section, secret_place
+
+ENGINES = ("cmd", "docker", "python", "snap")
+_CAPABILITY = re.compile(rf"(?P<engines>(?:{'|'.join(ENGINES)})(?:-(?:{'|'.join(ENGINES)}))*)(?P<memory>_[a-z][a-z0-9]{{0,15}})?")
+
+
+def capability(text: str) -> str:
+    """A capability as graphs spell it, its engines sorted: `snap-python_large` is `python-snap_large`. Raises ValueError."""
+    match = _CAPABILITY.fullmatch(text)
+    if match is None:
+        raise ValueError(
+            f"'{text[:80]}' is no capability: engines ({', '.join(ENGINES)}) joined by '-', then perhaps '_' and a memory class"
+        )
+    return "-".join(sorted(set(match["engines"].split("-")))) + (match["memory"] or "")
 
 
 class GraphSettings(Section):

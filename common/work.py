@@ -48,6 +48,8 @@ class WorkReport:
     datasets: list[DatasetReport] = field(default_factory=list)
     deletions: list[str] = field(default_factory=list)
     error: ThresherError | None = None
+    log: str = ""
+    """URI of what the steps printed; empty: none was kept."""
 
 
 JobType = TypeVar("JobType", SceneJob, TileJob, contravariant=True)

@@ -237,6 +237,7 @@ class Worker:
                 files=report.files,
                 datasets=report.datasets,
                 deletions=report.deletions,
+                log=report.log or (failure.log if failure else ""),
                 started_at=started,
                 ended_at=datetime.now(UTC),
                 deliveries=message.metadata.num_delivered or 1,

@@ -8,6 +8,8 @@ import socket
 import sys
 
 from common.config import Settings
+from common.graph import StepPool
+from common.graph.serving import serve_graphs
 from common.messages import JobKind, SceneJob
 from common.messaging import connect
 from common.process import run_service
@@ -16,7 +18,7 @@ from common.worker_service import serve_worker
 from downloader.leases import SharedLeases
 from downloader.providers import check_providers
 from downloader.shared import Shared
-from downloader.work import download_scene
+from downloader.work import STEPS, download_scene
 
 DEFAULT_CONCURRENCY = 4
 """Scenes at once: downloads wait for the network, and providers allow about as many connections."""
@@ -29,10 +31,14 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         shared = Shared(settings, leases)
         check_providers(settings, shared)
 
-        async def download(job: SceneJob, context: JobContext) -> WorkReport:
-            return await download_scene(job, context, shared)
+        async def work(pool: StepPool) -> None:
+            async def download(job: SceneJob, context: JobContext) -> WorkReport:
+                return await download_scene(job, context, shared, pool)
 
-        await serve_worker(JobKind.SCENE, download, DEFAULT_CONCURRENCY, settings, stop)
+            await serve_worker(JobKind.SCENE, download, DEFAULT_CONCURRENCY, settings, stop)
+
+        # Few scene graphs have steps of their own.
+        await serve_graphs(settings, STEPS, work, preload=False)
     finally:
         await leases.close()
         await client.close()

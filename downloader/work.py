@@ -8,22 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import ErrorKind, FatalError, MissingFileError, TemporaryError, ThresherError
-from common.graph import Graph, GraphTiles, HandledFile, StepSources, load_graph, run_graph
+from common.graph import Graph, GraphTiles, HandledFile, StepPool, StepRecord, Surroundings, load_graph, run_graph
 from common.graph.document import Action
 from common.layers import LayerStore, open_layer_store
 from common.log import log_context
 from common.messages import SceneJob, TileRef
+from common.step_logs import store_log
 from common.threads import in_thread
 from common.work import JobContext, ProgressCallback, WorkReport
 from downloader.copying import link_tree
 from downloader.members import wanted_members
-from downloader.providers import ProductRequest, fetch_product, open_providers
+from downloader.providers import ProductRequest, fetch_product
+from downloader.providers.order import providers_of
 from downloader.shared import Shared
 
 log = logging.getLogger(__name__)
 
-STEPS = "downloader.steps"
-"""The package of the steps that come with the program."""
+STEPS = ("downloader.steps", "processor.steps")
+"""The packages of the steps that come with the program: programs to start, also those that run on tiles."""
 
 _FETCHED, _RUN = 0.7, 0.85
 """Where, between 0 and 1, the two first parts of the work end."""
@@ -31,12 +33,13 @@ _FETCHED, _RUN = 0.7, 0.85
 _ERRORS = {ErrorKind.TEMPORARY: TemporaryError, ErrorKind.ERROR: ThresherError, ErrorKind.FATAL: FatalError}
 
 
-async def download_scene(job: SceneJob, context: JobContext, shared: Shared | None = None) -> WorkReport:
+async def download_scene(job: SceneJob, context: JobContext, shared: Shared | None = None, pool: StepPool | None = None) -> WorkReport:
     """Carry out a scene job. All tiles run before anything is stored: if the graph fails for one, nothing of the scene is.
 
     A graph with neither steps nor out files needs no product, and none is fetched. The stored layers lie under keys of the tile, not of
     this run (the same product gives the same files, whoever stores them last), so the report names none to be swept. `shared`: the
-    accounts and limits of this process; by default of this job alone.
+    accounts and limits of this process; by default of this job alone. `pool`: that of the process; without one every step has an
+    interpreter of its own.
     """
     settings = context.settings
     graph = load_graph(job.graph_name, settings.graphs.folders)
@@ -48,21 +51,26 @@ async def download_scene(job: SceneJob, context: JobContext, shared: Shared | No
     progress = _part_of(context.progress, 0.0, _FETCHED)
     members = wanted_members(graph.document, job.graph_config)
     request = ProductRequest(job.scene, progress, job.layers, job.graph_config, members, context.received)
-    await fetch_product(open_providers(settings, job.scene.source_id, shared), request, product, shared)
+    providers, shared = providers_of(settings, job.scene, shared)
+    await fetch_product(providers, request, product, shared)
 
-    made: list[_Made] = []
-    for index, tile in enumerate(job.tiles):
-        workdir = await _workdir(product, context.workdir / "tiles" / str(index), single=len(job.tiles) == 1)
-        progress = _part_of(context.progress, _between(_FETCHED, _RUN, index, job.tiles), _between(_FETCHED, _RUN, index + 1, job.tiles))
-        with log_context(tile=tile.source_id):
-            made.append(_Made(tile, workdir, await _run(graph, tile, workdir, job, context, progress)))
-    for index, each in enumerate(made):
-        context.progress("store", _between(_RUN, 1.0, index, made))
-        context.check_ours()
-        with log_context(tile=each.tile.source_id):
-            await _save(store, graph, each)
+    with StepRecord(context.workdir) as record:
+        around = Surroundings.of(settings, *STEPS, pool=pool)
+        failure: ThresherError | None = None
+        try:
+            for index, each in enumerate(await _make(graph, job, context, product, around, record)):
+                context.progress("store", _between(_RUN, 1.0, index, job.tiles))
+                context.check_ours()
+                with log_context(tile=each.tile.source_id):
+                    await _save(store, graph, each)
+        except ThresherError as error:
+            failure = error
+        kept = await store_log(record, store, job.scene, None, context.run, settings.graphs, failed=failure is not None)
+    if failure:
+        failure.log = kept
+        raise failure
     context.progress("store", 1.0)
-    return WorkReport()
+    return WorkReport(log=kept)
 
 
 @dataclass(frozen=True)
@@ -82,11 +90,21 @@ async def _workdir(product: Path, own: Path, *, single: bool) -> Path:
     return own
 
 
+async def _make(graph: Graph, job: SceneJob, context: JobContext, product: Path, around: Surroundings, record: StepRecord) -> list[_Made]:
+    """Run the scene graph for each tile; raises ThresherError if it fails for one."""
+    made: list[_Made] = []
+    for index, tile in enumerate(job.tiles):
+        workdir = await _workdir(product, context.workdir / "tiles" / str(index), single=len(job.tiles) == 1)
+        progress = _part_of(context.progress, _between(_FETCHED, _RUN, index, job.tiles), _between(_FETCHED, _RUN, index + 1, job.tiles))
+        with log_context(tile=tile.source_id):
+            made.append(_Made(tile, workdir, await _run(graph, tile, workdir, job, progress, around, record)))
+    return made
+
+
 async def _run(
-    graph: Graph, tile: TileRef, workdir: Path, job: SceneJob, context: JobContext, progress: ProgressCallback
+    graph: Graph, tile: TileRef, workdir: Path, job: SceneJob, progress: ProgressCallback, around: Surroundings, record: StepRecord
 ) -> list[HandledFile]:
     """The files the scene graph made for a tile, of which only those to create count; raises ThresherError if it failed."""
-    settings = context.settings.graphs
     outcome = await run_graph(
         graph,
         # `layers` and `clip` are ours alone: no payload can name a file of the worker. Scenes are stored whole.
@@ -95,8 +113,8 @@ async def _run(
         workdir=workdir,
         is_retriable=job.is_retriable,
         progress=progress,
-        step_timeout_s=settings.step_timeout_s,
-        sources=StepSources(folders=tuple(settings.folders), packages=(STEPS,)),
+        around=around,
+        record=record,
     )
     if outcome.error is None:
         return outcome.with_action(Action.CREATE)

@@ -12,16 +12,18 @@ from shapely.geometry import mapping
 from common.config import Settings
 from common.errors import ThresherError
 from common.geometry import footprint_from_wkt
-from common.graph import Graph, GraphTiles, HandledFile, StepSources, load_graph, run_graph
+from common.graph import Graph, GraphTiles, HandledFile, StepPool, StepRecord, Surroundings, load_graph, run_graph
 from common.graph.arguments import file_name
 from common.graph.conditions import tile_condition_holds
 from common.graph.document import Action
 from common.layers import LayerStore, open_layer_store
 from common.messages import DatasetReport, StoredFile, TileJob, TileRef
+from common.step_logs import store_log
 from common.threads import in_thread
 from common.work import JobContext, WorkReport
 from processor.datasets import checked_format, dataset_report
 from processor.rasters import describe_raster
+from processor.statistics import raster_statistics
 
 log = logging.getLogger(__name__)
 
@@ -31,36 +33,45 @@ STEPS = "processor.steps"
 _CLIP_NAME = "clip.geojson"
 
 
-async def process_tile(job: TileJob, context: JobContext) -> WorkReport:
-    """Carry out a tile job. A failing graph is reported with what it keeps on failure; trouble before it is raised."""
+async def process_tile(job: TileJob, context: JobContext, pool: StepPool | None = None) -> WorkReport:
+    """Carry out a tile job. A failing graph is reported with what it keeps on failure; trouble before it is raised.
+
+    `pool`: that of the process; without one every step has an interpreter of its own.
+    """
     settings, workdir = context.settings, context.workdir
     graph = load_graph(job.graph_name, settings.graphs.folders)
     tiles = GraphTiles(job.tile, job.previous, job.reference)
     stores = _Stores(settings)
     context.progress("fetch", 0.0)
     await _fetch(graph, tiles, stores, workdir)
-    outcome = await run_graph(
-        graph,
-        config=_config(job, workdir),
-        tiles=tiles,
-        workdir=workdir,
-        is_retriable=job.is_retriable,
-        progress=context.progress,
-        step_timeout_s=settings.graphs.step_timeout_s,
-        sources=StepSources(folders=tuple(settings.graphs.folders), packages=(STEPS,)),
-    )
-    for line in outcome.log if outcome.error else []:
-        log.info("%s", line)
-    context.progress("store", 0.9)
-    report = _Report(job, context, stores)
-    try:
-        await report.handle(outcome.files)
-    except ThresherError as error:
+    with StepRecord(workdir) as record:
+        outcome = await run_graph(
+            graph,
+            config=_config(job, workdir),
+            tiles=tiles,
+            workdir=workdir,
+            is_retriable=job.is_retriable,
+            progress=context.progress,
+            around=Surroundings.of(settings, STEPS, pool=pool),
+            record=record,
+        )
+        for line in outcome.log if outcome.error else []:
+            log.info("%s", line)
+        context.progress("store", 0.9)
+        report = _Report(job, context, stores)
+        failure: ThresherError | None = None
+        try:
+            await report.handle(outcome.files)
+        except ThresherError as error:
+            failure = error
+        failed = bool(outcome.error or failure)
+        kept = await store_log(record, stores.of(job.tile), job.tile.scene, job.tile, context.run, settings.graphs, failed=failed)
+    if failure:
         # What is stored already is still told, so that it can be swept; nothing is indexed, and nothing a retry needs is deleted.
         if outcome.error:
-            log.warning("after the failure of the graph: %s", error)
-        return WorkReport(report.files, error=outcome.error or error)
-    return WorkReport(report.files, report.datasets, report.deletions, outcome.error)
+            log.warning("after the failure of the graph: %s", failure)
+        return WorkReport(report.files, error=outcome.error or failure, log=kept)
+    return WorkReport(report.files, report.datasets, report.deletions, outcome.error, kept)
 
 
 @dataclass
@@ -107,9 +118,10 @@ class _Report:
             raise ThresherError(f"graph {self.job.graph_name} ended well, but layer {layer} was not made ({path.name})")
         raster = await in_thread(lambda _: describe_raster(path))
         pixels = checked_format(item, raster)
+        statistics = await in_thread(lambda _: raster_statistics(path))
         stored = await store.save(item.tile, layer, extension, self.context.workdir, job=self.context.run)
         self.files.append(stored)
-        self.datasets.append(dataset_report(item, raster, pixels, stored, self.job.instances[layer]))
+        self.datasets.append(dataset_report(item, raster, pixels, stored, self.job.instances[layer], statistics))
 
 
 async def _fetch(graph: Graph, tiles: GraphTiles, stores: _Stores, workdir: Path) -> None:

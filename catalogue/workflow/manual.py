@@ -119,6 +119,7 @@ async def delete_aoi(connection: Connection, name: str, *, layers: bool = False)
         ]
         for statement in ("DELETE FROM tile WHERE aoi_id = $1", "DELETE FROM scene WHERE aoi_id = $1", "DELETE FROM aoi WHERE id = $1"):
             await connection.execute(statement, aoi_id)
+        await request_deletions(connection, [row["log"] for row in deleted if row["log"]])
         if layers:
             await _delete_layers(connection, name, [row["id"] for row in records])
     return [SentJob(row["id"], row["stream_seq"]) for row in deleted if row["state"] == "sent"]

@@ -165,6 +165,7 @@ async def apply_results(connection: Connection, results: Sequence[JobResult]) ->
         await _touch_records(connection, winners, now)
         indexed = {layer.report.file.uri for layer in layers}
         superfluous = [file.uri for result in results for file in result.files if file.uri not in indexed]
+        superfluous += await _logs_nobody_finds(connection, results, winners)
         # An item that will be tried again still needs its inputs.
         wanted = [uri for winner in winners if winner.decision.status is not Status.PENDING for uri in winner.result.deletions]
         await request_deletions(connection, [*wanted, *replaced, *superfluous])
@@ -229,9 +230,9 @@ def _published(result: JobResult) -> list[DatasetReport]:
 async def _finish_jobs(connection: Connection, winners: Sequence[_Winner]) -> None:
     await connection.execute(
         """UPDATE job SET state = 'finished', worker = r.worker, started_at = r.started_at, ended_at = r.ended_at, outcome = r.outcome,
-                  error_kind = r.error_kind, message = r.message
-           FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::text[], $6::text[], $7::text[])
-                AS r (id, worker, started_at, ended_at, outcome, error_kind, message) WHERE job.id = r.id""",
+                  error_kind = r.error_kind, message = r.message, log = r.log
+           FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::text[], $6::text[], $7::text[], $8::text[])
+                AS r (id, worker, started_at, ended_at, outcome, error_kind, message, log) WHERE job.id = r.id""",
         [winner.result.job for winner in winners],
         [_plain(winner.result.worker) for winner in winners],
         [winner.result.started_at for winner in winners],
@@ -239,7 +240,19 @@ async def _finish_jobs(connection: Connection, winners: Sequence[_Winner]) -> No
         [winner.result.outcome.value for winner in winners],
         [winner.result.error_kind.value if winner.result.error_kind else "" for winner in winners],
         [_plain(winner.result.message) for winner in winners],
+        [_plain(winner.result.log) for winner in winners],
     )
+
+
+async def _logs_nobody_finds(connection: Connection, results: Sequence[JobResult], winners: Sequence[_Winner]) -> list[str]:
+    """What the steps of attempts that do not count printed."""
+    told = {winner.result.log for winner in winners}
+    losers = [result for result in results if result.log and result.log not in told]
+    if not losers:
+        return []
+    # A result that won may be delivered again.
+    rows = await connection.fetch("SELECT log FROM job WHERE id = ANY($1)", [result.job for result in losers])
+    return sorted({result.log for result in losers} - {row["log"] for row in rows})
 
 
 async def _doubt(connection: Connection, results: Sequence[JobResult]) -> None:

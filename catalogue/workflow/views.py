@@ -33,6 +33,8 @@ class Attempt(View):
     not_before: UtcDatetime | None
     error_kind: str
     message: str
+    log: str
+    """URI of what its steps printed; empty: none is kept."""
 
 
 class SceneHead(View):
@@ -253,7 +255,7 @@ FROM tile t JOIN scene s ON s.id = t.scene_id JOIN aoi a ON a.id = t.aoi_id
 
 async def _attempts(connection: Connection, scene_id: int | None, tile_id: int | None) -> list[Attempt]:
     rows = await connection.fetch(
-        """SELECT attempt, state, outcome, worker, created_at, started_at, ended_at, not_before, error_kind, message
+        """SELECT attempt, state, outcome, worker, created_at, started_at, ended_at, not_before, error_kind, message, log
            FROM job WHERE scene_id = $1 OR tile_id = $2 ORDER BY seq""",
         scene_id,
         tile_id,

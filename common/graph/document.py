@@ -34,6 +34,9 @@ _MEMBER = re.compile(r"[A-Za-z0-9_*?\[][A-Za-z0-9_.*?!\[\]/ -]{0,255}")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _COMMAND = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_./-]{0,511}")
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./:@-]{0,511}")
+_SUBSTITUTION = re.compile(r"\$[({]|`")
+_ENVIRONMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}(?:=.*)?", re.DOTALL)
+_MEMORY_CLASS = re.compile(r"(?:[a-z][a-z0-9]{0,15})?")
 
 
 class EngineName(StrEnum):
@@ -99,6 +102,25 @@ def _plain(text: str) -> str:
     return text
 
 
+def _literal(text: str) -> str:
+    """A value is passed as it stands: whoever writes a substitution expects something else, or means harm."""
+    if found := _SUBSTITUTION.search(text):
+        raise ValueError(f"{text[:80]!r} holds {found[0]!r}: values are passed literally, nothing in them is ever replaced or executed")
+    return _plain(text)
+
+
+def _environment(text: str) -> str:
+    if not _ENVIRONMENT.fullmatch(text):
+        raise ValueError(f"{text[:80]!r} is neither NAME=value nor the name of an environment variable")
+    return _plain(text)
+
+
+def _memory_class(text: str) -> str:
+    if not _MEMORY_CLASS.fullmatch(text):
+        raise ValueError(f"{text[:80]!r} is not the name of a memory class (lower-case letters and digits)")
+    return text
+
+
 def _layer(text: str) -> str:
     if not _LAYER.fullmatch(text):
         raise ValueError(f"{text[:80]!r} is not a name for a layer (letters, digits and _ . -)")
@@ -134,6 +156,8 @@ def _none_is_map(value: object) -> object:
 
 
 Text = Annotated[str, Field(max_length=4096), AfterValidator(_plain)]
+Value = Annotated[str, Field(max_length=4096), AfterValidator(_literal)]
+EnvironmentEntry = Annotated[str, Field(max_length=4096), AfterValidator(_environment)]
 Layer = Annotated[str, AfterValidator(_layer)]
 Extension = Annotated[str, AfterValidator(_extension)]
 MemberPattern = Annotated[str, AfterValidator(_member_pattern)]
@@ -143,12 +167,21 @@ AnyCondition = Annotated[Condition, BeforeValidator(_empty_is_pass)]
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _any_case(cls, data: Any) -> Any:
+        """Keys may be written in any case, as the reference reads them; the exact spelling wins."""
+        if not isinstance(data, dict) or data.keys() <= cls.model_fields.keys():
+            return data
+        exact = {key: value for key, value in data.items() if key in cls.model_fields}
+        return {**{key.lower(): value for key, value in data.items() if isinstance(key, str)}, **exact}
+
 
 class FixedArg(_Part):
     """A value written in the graph."""
 
     type: Literal["fixed"]
-    value: Text
+    value: Value
 
 
 class ConfigArg(_Part):
@@ -277,11 +310,14 @@ OutFileList = Annotated[list[OutFile], BeforeValidator(_none_is_list), Field(max
 class GraphDocument(_Part):
     """A processing graph."""
 
-    config: Annotated[dict[str, Text], BeforeValidator(_none_is_map), Field(max_length=1000)] = Field(default_factory=dict)
+    config: Annotated[dict[str, Value], BeforeValidator(_none_is_map), Field(max_length=1000)] = Field(default_factory=dict)
     product_members: Annotated[list[MemberPattern], BeforeValidator(_none_is_list), Field(max_length=200)] = Field(default_factory=list)
     """Of a scene graph: the files of the product it needs, as patterns below the product's folder (`annotation/*`) or asset keys; none:
     all of it. An addition of ours."""
-    envs: Annotated[list[Text], BeforeValidator(_none_is_list), Field(max_length=200)] = Field(default_factory=list)
+    envs: Annotated[list[EnvironmentEntry], BeforeValidator(_none_is_list), Field(max_length=200)] = Field(default_factory=list)
+    """Of containers: `NAME=value`, or the name of a variable of the worker that is on its white list."""
+    memory_class: Annotated[str, AfterValidator(_memory_class)] = ""
+    """What its steps need, as the deployment defines it (`graphs.memory_classes`). An addition of ours."""
     processing_steps: Annotated[list[Step], BeforeValidator(_none_is_list), Field(max_length=200)] = Field(default_factory=list)
     in_files: Annotated[list[FileList], BeforeValidator(_none_is_list), Field(max_length=SLOTS)] = Field(default_factory=list)
     out_files: Annotated[list[OutFileList], BeforeValidator(_none_is_list), Field(max_length=SLOTS)] = Field(default_factory=list)

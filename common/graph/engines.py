@@ -1,117 +1,120 @@
 """The engines that run the steps of graphs: how each writes its command line and what the lines it prints mean.
 
-An engine is a small class in `ENGINES`; what is not there is refused when a graph is loaded.
+An engine is a small class in `ENGINES`. Containers, which need more, have a module of their own.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from importlib.util import find_spec
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 from common.errors import ErrorKind, FatalError
 from common.graph import launcher
-from common.graph.document import EngineName, Step
+from common.graph.containers import DockerEngine
+from common.graph.document import EngineName
+from common.graph.invocation import Engine, Invocation, StepCall, Surroundings
+from common.identity import own_root
 
-_ROOT = Path(__file__).resolve().parents[2]
-"""The folder the packages of this program are imported from."""
-
-
-@dataclass(frozen=True)
-class StepSources:
-    """Where the commands of steps are found: script files in the graph folders, then modules of the packages that ship steps."""
-
-    folders: tuple[Path, ...] = ()
-    packages: tuple[str, ...] = ()
-    """Such as `processor.steps`: the command `python/extract_s2.py` is its module `extract_s2`."""
-
-    def file(self, command: str) -> Path | None:
-        """The file of a command, inside one of the folders; links that lead out of them are not followed."""
-        for folder in self.folders:
-            path = (folder / command).resolve()
-            if path.is_relative_to(folder.resolve()) and path.is_file():
-                return path
-        return None
-
-    def module(self, command: str) -> str | None:
-        """The module of a command `NAME.py` or `python/NAME.py`, among the shipped steps."""
-        parts = Path(command).parts
-        if len(parts) > 2 or (len(parts) == 2 and parts[0] != "python") or not parts[-1].endswith(".py"):
-            return None
-        stem = parts[-1].removesuffix(".py")
-        if not stem.isidentifier() or stem.startswith("_"):
-            return None
-        return next((f"{package}.{stem}" for package in self.packages if find_spec(f"{package}.{stem}")), None)
-
-
-class Engine(Protocol):
-    """Turns a step into a process and reads its output."""
-
-    name: EngineName
-
-    def command_line(self, step: Step, values: Mapping[str, str], sources: StepSources) -> list[str]:
-        """What to execute, without a shell; raises FatalError where the command is not there."""
-
-    def failure(self, line: str) -> ErrorKind | None:
-        """What a line of output says about a failure, if it says something."""
+SNAP_DEFAULT = "/usr/local/snap/bin/gpt"
+_MB = 2**20
 
 
 class PythonEngine:
-    """A script of a graph folder or a shipped step, in a process of its own, by the interpreter that runs this program."""
+    """A script of a graph folder, in a process of its own by the interpreter that runs this program, or a shipped step."""
 
     name = EngineName.PYTHON
 
-    def command_line(self, step: Step, values: Mapping[str, str], sources: StepSources) -> list[str]:
-        # Safe path: a file named like a module in the working directory must not be imported.
-        start = [sys.executable, "-P", launcher.__file__]
-        if file := sources.file(step.command):
-            return [*start, "script", str(file), *_options(values)]
-        if module := sources.module(step.command):
-            return [*start, "module", str(_ROOT), module, *_options(values)]
-        raise _missing(step, sources)
-
-    def failure(self, line: str) -> ErrorKind | None:
-        if "FATAL ERROR:" in line:
-            return ErrorKind.FATAL
-        lower = line.lower()
-        if "temporary failure" in lower or "timed out" in lower:
-            return ErrorKind.TEMPORARY
-        return ErrorKind.ERROR if line.lstrip().startswith("ERROR:") else None
+    def invocation(self, call: StepCall, around: Surroundings) -> Invocation:
+        if file := around.sources.file(call.step.command):
+            # Safe path: a file named like a module in the working directory must not be imported.
+            command = (sys.executable, "-P", launcher.__file__, "script", str(file), *call.options)
+            return Invocation(command, ("python", str(file), *call.options), python_failure, memory_bytes=_memory(call))
+        if found := _shipped(call, around, python_failure):
+            return found
+        raise FatalError(around.sources.where(call.step))
 
 
 class CommandEngine:
-    """An executable file of a graph folder."""
+    """An executable file of a graph folder; or a shipped step, which the reference has as an executable script."""
 
     name = EngineName.CMD
 
-    def command_line(self, step: Step, values: Mapping[str, str], sources: StepSources) -> list[str]:
-        file = sources.file(step.command)
+    def invocation(self, call: StepCall, around: Surroundings) -> Invocation:
+        file = around.sources.file(call.step.command)
         if file is None:
-            raise _missing(step, sources)
+            if found := _shipped(call, around, command_failure):
+                return found
+            raise FatalError(around.sources.where(call.step))
         if not os.access(file, os.X_OK):
-            raise FatalError(f"command {step.command} is not executable")
-        return [sys.executable, "-I", "-S", launcher.__file__, "command", str(file), *_options(values)]
-
-    def failure(self, line: str) -> ErrorKind | None:
-        if "FATAL ERROR:" in line:
-            return ErrorKind.FATAL
-        if "TEMPORARY ERROR:" in line:
-            return ErrorKind.TEMPORARY
-        return ErrorKind.ERROR if "ERROR:" in line else None
+            raise FatalError(f"command {call.step.command} is not executable")
+        shown = (str(file), *call.options)
+        return Invocation(launched(*shown), shown, command_failure, memory_bytes=_memory(call))
 
 
-ENGINES: dict[EngineName, Engine] = {engine.name: engine for engine in (PythonEngine(), CommandEngine())}
-"""What this deployment can run."""
+class SnapEngine:
+    """A graph of ESA SNAP (XML, of a graph folder), run by its `gpt`."""
+
+    name = EngineName.SNAP
+
+    def invocation(self, call: StepCall, around: Surroundings) -> Invocation:
+        gpt = snap_path(around.graphs.snap_path)
+        if not os.access(gpt, os.X_OK):
+            raise FatalError(f"SNAP is not there: {gpt} is no program (graphs.snap_path, or SNAPPATH)")
+        file = around.sources.file(call.step.command)
+        if file is None:
+            raise FatalError(around.sources.where(call.step))
+        threads = call.config.get("snap_cpu_parallelism", "1")
+        options = tuple(f"-P{name}={value}" for name, value in call.values.items())
+        shown = (str(gpt), str(file), "-x", "-q", threads, f"-J-Xmx{around.graphs.snap_memory_mb}m", *options)
+        return Invocation(launched(*shown), shown, snap_failure, memory_bytes=_memory(call))
 
 
-def _options(values: Mapping[str, str]) -> Sequence[str]:
-    return [f"--{name}={value}" for name, value in values.items()]
+ENGINES: dict[EngineName, Engine] = {engine.name: engine for engine in (PythonEngine(), CommandEngine(), SnapEngine(), DockerEngine())}
 
 
-def _missing(step: Step, sources: StepSources) -> FatalError:
-    places = [*map(str, sources.folders), *sources.packages]
-    return FatalError(f"command {step.command} of engine '{step.engine}' is not in {', '.join(places) or 'any graph folder'}")
+def snap_path(configured: Path | None) -> Path:
+    """Where `gpt` is: as configured, else `SNAPPATH`, else where SNAP installs it."""
+    return configured or Path(os.environ.get("SNAPPATH") or SNAP_DEFAULT)
+
+
+def launched(*command: str) -> tuple[str, ...]:
+    """A command that dies with its worker."""
+    return (sys.executable, "-I", "-S", launcher.__file__, "command", *command)
+
+
+def python_failure(line: str) -> ErrorKind | None:
+    if "FATAL ERROR:" in line:
+        return ErrorKind.FATAL
+    lower = line.lower()
+    if "temporary failure" in lower or "timed out" in lower:
+        return ErrorKind.TEMPORARY
+    return ErrorKind.ERROR if line.lstrip().startswith("ERROR:") else None
+
+
+def command_failure(line: str) -> ErrorKind | None:
+    if "FATAL ERROR:" in line:
+        return ErrorKind.FATAL
+    if "TEMPORARY ERROR:" in line:
+        return ErrorKind.TEMPORARY
+    return ErrorKind.ERROR if "ERROR:" in line else None
+
+
+def snap_failure(line: str) -> ErrorKind | None:
+    if "Try again" in line or "Temporary failure" in line:
+        return ErrorKind.TEMPORARY
+    return ErrorKind.ERROR if line.lstrip().startswith("Error:") else None
+
+
+def _shipped(call: StepCall, around: Surroundings, failure: Callable[[str], ErrorKind | None]) -> Invocation | None:
+    module = around.sources.module(call.step.command)
+    if module is None:
+        return None
+    command = (sys.executable, "-P", launcher.__file__, "module", str(own_root()), module, *call.options)
+    shown = ("python", "-P", "-m", module, *call.options)
+    return Invocation(command, shown, failure, module, call.options, memory_bytes=_memory(call))
+
+
+def _memory(call: StepCall) -> int | None:
+    return call.memory_mb * _MB or None

@@ -13,21 +13,9 @@ from pathlib import Path
 
 from common.errors import UserError
 from common.graph.document import MAX_BYTES, Action, GraphDocument, parse_graph
-from common.graph.engines import ENGINES
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./ +-]{0,255}")
 _PREFIXES = ("library/graph/", "graph/library/", "library/", "graph/")
-_NOT_YET = {
-    "S1Preprocessing",
-    "S1BackscatterCoherence",
-    "S1CoregExtract",
-    "S1Clean",
-    "PhrPreProcessing",
-    "PhrProcessing",
-    "SpotPreProcessing",
-    "SpotProcessing",
-}
-"""Graphs of the reference that this program cannot run yet; a graph folder may bring its own under these names."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +42,17 @@ class Graph:
 
     @property
     def capability(self) -> str:
-        """What a worker must offer to run it: its engines, sorted and joined by '-'; 'python' where it has no steps."""
-        return "-".join(sorted(self.engines)) or "python"
+        """What a worker must offer to run it: its engines, sorted and joined by '-' ('python' where it has no steps), then its memory
+        class after a '_'.
+        """
+        engines = "-".join(sorted(self.engines)) or "python"
+        return f"{engines}_{self.document.memory_class}" if self.document.memory_class else engines
 
 
 def load_graph(name: str, folders: Sequence[Path] = ()) -> Graph:
     """The graph `name`: a plain name, with or without `.json`, or a path as the reference has them (`library/graph/NAME.json`).
 
-    Raises UserError: unknown (listing the known ones), outside the folders, wrong in itself, or not to be run here.
+    Raises UserError: unknown (listing the known ones), outside the folders, or wrong in itself.
     """
     if not _NAME.fullmatch(name) or ".." in name.split("/") or "//" in name:
         raise UserError(f"{name[:80]!r} is not the name of a graph: a name or a relative path without '..' is expected")
@@ -71,8 +62,6 @@ def load_graph(name: str, folders: Sequence[Path] = ()) -> Graph:
             text = _read(place, spelling)
             if text is not None:
                 return _checked(_stem(spelling), text)
-    if _stem(spellings[-1]) in _NOT_YET:
-        raise UserError(f"graph '{name}' of the reference cannot be run by this deployment yet")
     known = known_graphs(folders)
     guesses = difflib.get_close_matches(_stem(spellings[-1]), known, n=1, cutoff=0.75)
     hint = f"did you mean '{guesses[0]}'? " if guesses else ""
@@ -89,14 +78,7 @@ def known_graphs(folders: Sequence[Path] = ()) -> list[str]:
 
 @lru_cache(maxsize=128)
 def _checked(name: str, text: bytes) -> Graph:
-    graph = Graph(name, parse_graph(text, name))
-    for index, step in enumerate(graph.document.processing_steps):
-        if step.engine not in ENGINES:
-            raise UserError(
-                f"engine '{step.engine}' is not available in this deployment (available: {', '.join(ENGINES)})",
-                field=f"graph '{name}'.processing_steps.{index}.engine",
-            )
-    return graph
+    return Graph(name, parse_graph(text, name))
 
 
 def _spellings(name: str) -> list[str]:

@@ -6,21 +6,24 @@ Fetching in files, storing and indexing out files is up to the service that runs
 from __future__ import annotations
 
 import logging
-import os
 import signal
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.errors import ErrorKind, FatalError, TemporaryError, ThresherError
-from common.graph.arguments import argument_value, argument_values, file_name
-from common.graph.conditions import is_handled, tile_condition_holds
-from common.graph.document import Action, OutFile, Step
-from common.graph.engines import ENGINES, Engine, StepSources
+from common.graph.arguments import argument_value, file_name
+from common.graph.conditions import is_handled
+from common.graph.document import Action, OutFile
 from common.graph.formats import parse_raster_format
+from common.graph.invocation import Invocation, Surroundings
 from common.graph.library import Graph
-from common.graph.processes import run_process
+from common.graph.plan import PlannedStep, graph_config, planned_steps
+from common.graph.processes import run_process, settled
+from common.graph.record import StepRecord
+from common.graph.sessions import OverMemoryError
 from common.graph.tiles import GraphTiles
 from common.messages import RasterFormat, TileRef
 from common.work import ProgressCallback
@@ -29,7 +32,9 @@ log = logging.getLogger(__name__)
 
 _TAIL_LINES = 100
 _SHOWN_LINES = 5
-_OWN_VARIABLES = "THRESHER_"
+_CLEANING_S = 60.0
+_KILLED = 128 + signal.SIGKILL
+"""How a container tells that it was killed."""
 
 
 @dataclass(frozen=True)
@@ -65,18 +70,19 @@ async def run_graph(
     workdir: Path,
     is_retriable: bool,
     progress: ProgressCallback,
-    step_timeout_s: float,
-    sources: StepSources = StepSources(),  # noqa: B008 - frozen
+    around: Surroundings = Surroundings(),  # noqa: B008 - frozen
+    record: StepRecord | None = None,
 ) -> GraphOutcome:
     """Run the steps of `graph` in `workdir`, which holds its in files. A failure is part of the outcome, not raised.
 
-    `config` goes over the defaults of the graph; `workdir` is always ours. Cancelling kills the running step and all it started.
+    `config` goes over the defaults of the graph; `workdir` is always ours. Cancelling kills the running step and all it started. `record`
+    gets every line that is printed.
     """
-    run = _Run(graph, {**graph.config, **config, "workdir": str(workdir)}, tiles, workdir, sources)
+    run = _Run(graph, graph_config(graph, config, workdir), tiles, workdir, around, record)
     error: ThresherError | None = None
     files: list[HandledFile] = []
     try:
-        await run.steps(progress, step_timeout_s)
+        await run.steps(progress)
         files = run.handled(None, is_retriable=is_retriable)
     except ThresherError as failure:
         error = failure
@@ -84,56 +90,89 @@ async def run_graph(
     return GraphOutcome(files, error, list(run.tail))
 
 
+@dataclass
 class _Run:
-    def __init__(self, graph: Graph, config: dict[str, str], tiles: GraphTiles, workdir: Path, sources: StepSources) -> None:
-        self._graph = graph
-        self._config = config
-        self._tiles = tiles
-        self._workdir = workdir
-        self._sources = sources
-        self.tail: deque[str] = deque(maxlen=_TAIL_LINES)
+    graph: Graph
+    config: Mapping[str, str]
+    tiles: GraphTiles
+    workdir: Path
+    around: Surroundings
+    record: StepRecord | None
+    tail: deque[str] = field(default_factory=lambda: deque(maxlen=_TAIL_LINES))
 
-    async def steps(self, progress: ProgressCallback, timeout_s: float) -> None:
+    async def steps(self, progress: ProgressCallback) -> None:
         """Run every step whose condition holds; all their commands are checked before the first one starts."""
-        chosen = [
-            (number, step)
-            for number, step in enumerate(self._graph.document.processing_steps, start=1)
-            if tile_condition_holds(step.condition, self._tiles)
-        ]
-        commands = [self._command(number, step) for number, step in chosen]
-        for index, ((number, step), command) in enumerate(zip(chosen, commands, strict=True)):
-            progress(step.command, index / len(chosen))
-            await self._run_step(f"step {number} ({step.command})", ENGINES[step.engine], command, timeout_s)
+        chosen = planned_steps(self.graph, self.config, self.tiles, self.workdir, self.around)
+        for index, planned in enumerate(chosen):
+            progress(planned.step.command, index / len(chosen))
+            await self._run_step(planned)
 
     def handled(self, failure: ErrorKind | None, *, is_retriable: bool) -> list[HandledFile]:
         """The out files to handle; raises ThresherError where the format of one cannot be told."""
         return [
-            HandledFile(file, self._tiles.slot(slot), self._format(file, failed=failure is not None))
-            for slot, files in enumerate(self._graph.document.out_files)
+            HandledFile(file, self.tiles.slot(slot), self._format(file, failed=failure is not None))
+            for slot, files in enumerate(self.graph.document.out_files)
             for file in files
-            if is_handled(file, self._tiles, self._exists, failure=failure, is_retriable=is_retriable)
+            if is_handled(file, self.tiles, self._exists, failure=failure, is_retriable=is_retriable)
         ]
 
-    def _command(self, number: int, step: Step) -> list[str]:
+    async def _run_step(self, planned: PlannedStep) -> None:
+        invocation, name = planned.invocation, planned.title
+        output = _Output(invocation, self.tail, self.record)
+        log.debug("%s: %s", name, invocation)
+        output.heading(f"{name}: {invocation}")
+        started = time.monotonic()
         try:
-            return ENGINES[step.engine].command_line(step, argument_values(step, self._config, self._tiles), self._sources)
-        except ThresherError as error:
-            raise type(error)(f"graph '{self._graph.name}', step {number}: {error}") from None
-
-    async def _run_step(self, name: str, engine: Engine, command: list[str], timeout_s: float) -> None:
-        output = _Output(engine, self.tail)
-        log.debug("%s: %s", name, command)
-        try:
-            code = await run_process(command, workdir=self._workdir, environment=_environment(), timeout_s=timeout_s, on_line=output.line)
+            code = await self._execute(invocation, output)
         except TimeoutError:
-            raise ThresherError(f"{name} took longer than {timeout_s:g} s and was stopped{output.shown()}") from None
+            await self._clean(invocation)
+            raise output.stopped(f"{name} took longer than {self.around.graphs.step_timeout_s:g} s and was stopped") from None
+        except OverMemoryError as error:
+            raise output.stopped(f"{name} took more memory than it may ({error}) and was stopped") from None
         except OSError as error:
             raise TemporaryError(f"{name} cannot be started: {error.strerror or error}") from error
+        except BaseException:
+            await self._clean(invocation)
+            raise
+        output.heading(f"{name}: exit code {code} after {time.monotonic() - started:.1f} s")
         if code != 0:
-            raise output.error(f"{name} {_ending(code)}")
+            raise output.error(f"{name} {_ending(code)}", code)
+
+    async def _execute(self, invocation: Invocation, output: _Output) -> int:
+        timeout_s, memory_bytes = self.around.graphs.step_timeout_s, invocation.memory_bytes
+        if self.around.pool and invocation.module:
+            return await self.around.pool.run(
+                invocation.module,
+                invocation.arguments,
+                workdir=self.workdir,
+                timeout_s=timeout_s,
+                on_line=output.line,
+                memory_bytes=memory_bytes,
+            )
+        return await run_process(
+            invocation.command,
+            workdir=self.workdir,
+            environment={**self.around.environment(), **invocation.environment},
+            timeout_s=timeout_s,
+            on_line=output.line,
+            memory_bytes=memory_bytes,
+        )
+
+    async def _clean(self, invocation: Invocation) -> None:
+        """End what lives on where its command was killed, also while being cancelled: a container is nobody's child."""
+        environment = {**self.around.environment(), **invocation.environment}
+
+        async def clean() -> None:
+            for command in invocation.afterwards:
+                try:
+                    await run_process(command, workdir=self.workdir, environment=environment, timeout_s=_CLEANING_S, on_line=log.debug)
+                except (OSError, TimeoutError) as error:
+                    log.warning("%s failed: %s", " ".join(command), error)
+
+        await settled(clean())
 
     def _exists(self, file: OutFile) -> bool:
-        return (self._workdir / file_name(self._tiles.current, file.layer, file.extension)).exists()
+        return (self.workdir / file_name(self.tiles.current, file.layer, file.extension)).exists()
 
     def _format(self, file: OutFile, *, failed: bool) -> RasterFormat | None:
         if file.action is not Action.INDEX:
@@ -141,37 +180,49 @@ class _Run:
         try:
             if file.dformat_out is None:
                 return file.own_format()
-            return parse_raster_format(argument_value(file.dformat_out, self._config, self._tiles))
+            return parse_raster_format(argument_value(file.dformat_out, self.config, self.tiles))
         except (ThresherError, ValueError) as error:
             if failed:
                 return None  # the failure that is reported already comes first
-            raise ThresherError(f"graph '{self._graph.name}', dformat_out of layer '{file.layer}': {error}") from None
+            raise ThresherError(f"graph '{self.graph.name}', dformat_out of layer '{file.layer}': {error}") from None
 
 
 class _Output:
     """What a step has printed, and what that says about its failure."""
 
-    def __init__(self, engine: Engine, tail: deque[str]) -> None:
-        self._engine = engine
+    def __init__(self, invocation: Invocation, tail: deque[str], record: StepRecord | None) -> None:
+        self._invocation = invocation
         self._tail = tail
+        self._record = record
         self._last: deque[str] = deque(maxlen=_SHOWN_LINES)
         self._kinds: dict[ErrorKind, str] = {}
 
+    def heading(self, text: str) -> None:
+        if self._record:
+            self._record.heading(text)
+
     def line(self, text: str) -> None:
         log.debug("%s", text)
+        if self._record:
+            self._record.line(text)
         self._tail.append(text)
         self._last.append(text)
-        kind = self._engine.failure(text)
+        kind = self._invocation.failure(text)
         if kind is not None:
             self._kinds[kind] = text
 
-    def error(self, what: str) -> ThresherError:
+    def error(self, what: str, code: int) -> ThresherError:
         for kind, error in _BY_KIND.items():
             if kind in self._kinds:
                 return error(f"{what}: {self._kinds[kind].strip()}")
-        return ThresherError(f"{what}{self.shown()}")
+        kind = self._invocation.exit_kind(code, self._shown()) or ErrorKind.ERROR
+        return _BY_KIND[kind](f"{what}{self._shown()}")
 
-    def shown(self) -> str:
+    def stopped(self, what: str) -> ThresherError:
+        self.heading(what)
+        return ThresherError(f"{what}{self._shown()}")
+
+    def _shown(self) -> str:
         return ": " + " | ".join(self._last) if self._last else ""
 
 
@@ -185,12 +236,6 @@ _BY_KIND: dict[ErrorKind, Callable[[str], ThresherError]] = {
 
 def _ending(code: int) -> str:
     if code >= 0:
-        return f"failed with exit code {code}"
+        return f"failed with exit code {code}" + (" (is there enough memory?)" if code == _KILLED else "")
     name = signal.Signals(-code).name if -code in signal.valid_signals() else str(-code)
     return f"was killed by {name}" + (" (is there enough memory?)" if -code == signal.SIGKILL else "")
-
-
-def _environment() -> dict[str, str]:
-    """What steps see of our environment: nothing of our own configuration, which may hold secrets."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(_OWN_VARIABLES)}
-    return {**kept, "PYTHONUNBUFFERED": "1"}

@@ -117,7 +117,7 @@ async def _index(stack: Stack, findings: Findings) -> None:
     uris, states = {row["uri"] for row in rows}, stack.workload.final_states()
     kept: set[str] = set()
     for path in stack.storage.rglob("*"):
-        if path.is_file() and str(path) not in uris:
+        if path.is_file() and str(path) not in uris and path.parent.name != "logs":
             if path.name in states and path.parent.parent.name == "tiles":
                 kept.add(path.name)
             else:

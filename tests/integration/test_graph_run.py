@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from common.config import GraphSettings
 from common.errors import ErrorKind
-from common.graph import GraphOutcome, GraphTiles, StepSources, load_graph, run_graph
+from common.graph import GraphOutcome, GraphTiles, StepSources, Surroundings, load_graph, run_graph
 from common.graph.document import Action
 from common.messages import SceneRef, TileRef
 
@@ -51,13 +52,12 @@ async def run(
     (graphs / "G.json").write_text(json.dumps({"processing_steps": steps, **document}))
     return await run_graph(
         load_graph("G", [graphs]),
-        config={"b": "payload", "workdir": "/"},
+        config={"b": "payload", "workdir": "/", "substitution": "$(touch taken); `touch taken`"},
         tiles=TILES,
         workdir=workdir,
         is_retriable=retriable,
         progress=lambda *_: None,
-        step_timeout_s=timeout_s,
-        sources=StepSources(folders=(graphs,)),
+        around=Surroundings(StepSources(folders=(graphs,)), GraphSettings(step_timeout_s=timeout_s)),
     )
 
 
@@ -73,7 +73,8 @@ async def test_steps_get_their_arguments_and_run_in_the_working_directory(graphs
             "a": {"type": "config", "value": "a"},
             "b": {"type": "config", "value": "b"},
             "workdir": {"type": "config", "value": "workdir"},
-            "odd": {"type": "fixed", "value": "$(id); 'x' \" *"},
+            "odd": {"type": "fixed", "value": "; id > x & 'x' \" * ~ $HOME"},
+            "substitution": {"type": "config", "value": "substitution"},
             "out": {"type": "out", "layer": "a", "extension": "tif"},
         },
         out_files=[[{"layer": "a", "extension": "tif", "action": "to_create", "condition": "file_exists"}]],
@@ -83,7 +84,8 @@ async def test_steps_get_their_arguments_and_run_in_the_working_directory(graphs
         "--a=graph",
         "--b=payload",
         f"--workdir={workdir}",
-        "--odd=$(id); 'x' \" *",
+        "--odd=; id > x & 'x' \" * ~ $HOME",
+        "--substitution=$(touch taken); `touch taken`",
         "--out=20220104_T1_a.tif",
         f"{workdir} __main__",
     ]

@@ -72,7 +72,8 @@ class Bench:
         return await process_tile(job, JobContext(self.settings, self.workdir(), self.run, lambda *_: None))
 
     def stored(self) -> set[str]:
-        return {path.name for path in (self.folder / "storage").rglob("*") if path.is_file()}
+        """The names of all files but the logs of steps."""
+        return {path.name for path in (self.folder / "storage").rglob("*") if path.is_file() and path.parent.name != "logs"}
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def value(argument: dict[str, object], tiles: GraphTiles = TILES, **config: str)
 @pytest.mark.parametrize(
     ("argument", "expected"),
     [
-        ({"type": "fixed", "value": "$(touch /tmp/x); `id`"}, "$(touch /tmp/x); `id`"),
+        ({"type": "fixed", "value": "; touch x | $HOME '*' \"&\""}, "; touch x | $HOME '*' \"&\""),
         ({"type": "config", "value": "resolution"}, "20"),
         ({"type": "tile", "value": "scene"}, "S1A_IW_SLC__1SDV_20220104"),
         ({"type": "tile", "value": "date"}, "04Jan2022"),

@@ -53,26 +53,21 @@ def test_unknown_lists_the_known() -> None:
         load_graph("ExtractS2Band")
 
 
-@pytest.mark.parametrize("name", ["S1Preprocessing", "library/S1BackscatterCoherence.json", "PhrProcessing", "SpotPreProcessing"])
-def test_not_yet(name: str) -> None:
-    with pytest.raises(UserError, match="cannot be run by this deployment yet"):
-        load_graph(name)
-
-
-@pytest.mark.parametrize("engine", ["snap", "docker"])
-def test_engine_not_available(tmp_path: Path, engine: str) -> None:
-    step = {"engine": engine, "command": "graph.xml"}
-    (tmp_path / "G.json").write_text(json.dumps({"processing_steps": [{"engine": "python", "command": "a.py"}, step]}))
-    with pytest.raises(UserError, match=rf"processing_steps\.1\.engine: engine '{engine}' is not available in this deployment"):
-        load_graph("G", [tmp_path])
-
-
 @pytest.mark.parametrize(
-    ("engines", "capability"), [([], "python"), (["python"], "python"), (["cmd"], "cmd"), (["python", "cmd", "python"], "cmd-python")]
+    ("engines", "memory_class", "capability"),
+    [
+        ([], "", "python"),
+        (["python"], "", "python"),
+        (["cmd"], "", "cmd"),
+        (["python", "cmd", "python"], "", "cmd-python"),
+        (["snap", "python"], "", "python-snap"),
+        (["docker"], "large", "docker_large"),
+        ([], "large", "python_large"),
+    ],
 )
-def test_capability(tmp_path: Path, engines: list[str], capability: str) -> None:
+def test_capability(tmp_path: Path, engines: list[str], memory_class: str, capability: str) -> None:
     steps = [{"engine": engine, "command": "a.py"} for engine in engines]
-    (tmp_path / "G.json").write_text(json.dumps({"processing_steps": steps}))
+    (tmp_path / "G.json").write_text(json.dumps({"processing_steps": steps, "memory_class": memory_class}))
     assert load_graph("G", [tmp_path]).capability == capability
 
 
