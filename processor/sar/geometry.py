@@ -20,6 +20,8 @@ from processor.sar.radar_grid import SPEED_OF_LIGHT_M_S, RadarGrid
 Floats = NDArray[np.float64]
 
 _TURNS = 10
+_SHORT = 1e-6
+"""Of the orbit polynomial's variable, whose unit is some 30 s: Newton's next step would be its square."""
 _SECANTS = 8
 _CLOSE_M = 1e-6
 
@@ -95,8 +97,8 @@ def _unit(vectors: Floats) -> Floats:
 
 
 @compiled
-def zero_doppler_of_one(coefficients: Floats, x: float, px: float, py: float, pz: float) -> tuple[float, float]:
-    """The zero of (P - S(x)) . S'(x), by Newton's method from the guess `x` (the orbit polynomial's variable), and the distance |P - S|."""
+def zero_doppler_of_one(coefficients: Floats, x: float, px: float, py: float, pz: float) -> tuple[float, float, float, float]:
+    """The zero of (P - S(x)) . S'(x), by Newton's method from a guess `x` (the orbit polynomial's variable), and P - S there."""
     last = coefficients.shape[0] - 1
     dx = dy = dz = 0.0
     for _ in range(_TURNS):
@@ -107,14 +109,13 @@ def zero_doppler_of_one(coefficients: Floats, x: float, px: float, py: float, pz
             vx, vy, vz = vx * x + sx, vy * x + sy, vz * x + sz
             sx, sy, sz = sx * x + coefficients[power, 0], sy * x + coefficients[power, 1], sz * x + coefficients[power, 2]
         dx, dy, dz = px - sx, py - sy, pz - sz
-        doppler = dx * vx + dy * vy + dz * vz
-        step = doppler / (dx * ax + dy * ay + dz * az - vx * vx - vy * vy - vz * vz)
+        step = (dx * vx + dy * vy + dz * vz) / (dx * ax + dy * ay + dz * az - vx * vx - vy * vy - vz * vz)
         x -= step
-        if abs(step) < 1e-6:
-            # The step was so short that position and distance change by it as by a straight line.
+        if abs(step) < _SHORT:
+            # Along so short a step the satellite flies straight on.
             dx, dy, dz = dx + step * vx, dy + step * vy, dz + step * vz
             break
-    return x, (dx * dx + dy * dy + dz * dz) ** 0.5
+    return x, dx, dy, dz
 
 
 @compiled_parallel
@@ -126,6 +127,7 @@ def _zero_doppler_of_all(coefficients: Floats, points: Floats) -> Floats:
     for part in parallel_range((count + block - 1) // block):
         x = 0.0
         for index in range(part * block, min(count, (part + 1) * block)):
-            solved[index, 0], solved[index, 1] = zero_doppler_of_one(coefficients, x, points[index, 0], points[index, 1], points[index, 2])
-            x = solved[index, 0]
+            x, dx, dy, dz = zero_doppler_of_one(coefficients, x, points[index, 0], points[index, 1], points[index, 2])
+            solved[index, 0] = x
+            solved[index, 1] = (dx * dx + dy * dy + dz * dz) ** 0.5
     return solved
