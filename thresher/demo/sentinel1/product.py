@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -16,11 +15,11 @@ from xml.sax.saxutils import quoteattr
 
 import numpy as np
 import rasterio
-from rasterio.errors import NotGeoreferencedWarning
+from rasterio.control import GroundControlPoint
 from rasterio.windows import Window as RasterWindow
 
 from thresher.demo.sentinel1.bursts import Window, simulated_burst
-from thresher.demo.sentinel1.documents import PROCESSOR, SIMULATED
+from thresher.demo.sentinel1.documents import PROCESSOR, SIMULATED, corners
 from thresher.demo.sentinel1.speckle import Complexes
 from thresher.demo.sentinel1.swath import Swath
 from thresher.demo.sentinel1.terrain import Terrain
@@ -140,9 +139,12 @@ def _write_swath(name: str, products: Sequence[ProductDocuments], folders: Seque
 
 def _measurement(path: Path, swath: Swath) -> Any:
     profile = {"driver": "GTiff", "width": swath.samples, "height": swath.lines * len(swath.bursts), "count": 1, "dtype": "complex_int16"}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        return rasterio.open(path, "w", blockysize=64, sparse_ok=True, bigtiff="IF_SAFER", **profile)
+    points = []
+    for index in range(len(swath.bursts)):
+        places = ((0, 0), (0, swath.samples - 1), (swath.lines - 1, swath.samples - 1), (swath.lines - 1, 0))
+        for (line, sample), (longitude, latitude) in zip(places, corners(swath, index, 0.0), strict=True):
+            points.append(GroundControlPoint(row=index * swath.lines + line, col=sample, x=longitude, y=latitude, z=0.0))
+    return rasterio.open(path, "w", blockysize=64, sparse_ok=True, bigtiff="IF_SAFER", gcps=points, crs="EPSG:4326", **profile)
 
 
 def _put(raster: Any, swath: Swath, index: int, window: Window | None, pixels: Complexes) -> None:
