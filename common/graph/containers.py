@@ -21,7 +21,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
 
-from common.errors import ConfigurationError, ErrorKind, FatalError
+from common.errors import ConfigurationError, ErrorKind
 from common.graph import launcher
 from common.graph.document import EngineName
 from common.graph.invocation import Invocation, StepCall, Surroundings
@@ -43,7 +43,7 @@ class DockerEngine:
 
     def invocation(self, call: StepCall, around: Surroundings) -> Invocation:
         settings = around.containers
-        runtime = _runtime(settings)
+        runtime, missing = _runtime(settings)
         name = f"thresher-{_owner()}-{uuid.uuid4().hex}"
         values = passed_variables(settings.envs, call.envs, around.environment())
         memory_mb = call.memory_mb or settings.memory_mb
@@ -68,6 +68,7 @@ class DockerEngine:
             container_failure,
             environment={**values, **_login(settings)},
             afterwards=((*runtime, "kill", "--signal=KILL", name), (*runtime, "rm", "--force", name)),
+            missing=missing,
             exit_kind=_exit_kind,
         )
 
@@ -98,10 +99,9 @@ def check_containers(settings: ContainerSettings) -> str:
 
     Containers that a worker of this machine left running when it was killed are removed.
     """
-    try:
-        runtime = _runtime(settings)
-    except FatalError as error:
-        raise ConfigurationError(str(error)) from None
+    runtime, missing = _runtime(settings)
+    if missing:
+        raise ConfigurationError(missing)
     _ = _login(settings)
     version = _asked(runtime, "version")
     for name in _left_behind(_asked(runtime, "ps", "--all", f"--filter=label={_LABEL}", "--format={{.Names}}").split()):
@@ -110,11 +110,11 @@ def check_containers(settings: ContainerSettings) -> str:
     return " ".join(version.split()[:8])
 
 
-def _runtime(settings: ContainerSettings) -> tuple[str, ...]:
+def _runtime(settings: ContainerSettings) -> tuple[tuple[str, ...], str]:
+    """Its command line, and why it cannot be executed."""
     path = shutil.which(settings.runtime[0])
-    if path is None:
-        raise FatalError(f"the container runtime '{settings.runtime[0]}' is not there (containers.runtime)")
-    return (path, *settings.runtime[1:])
+    missing = "" if path else f"the container runtime '{settings.runtime[0]}' is not there (containers.runtime)"
+    return (path or settings.runtime[0], *settings.runtime[1:]), missing
 
 
 def _asked(runtime: Sequence[str], *question: str) -> str:

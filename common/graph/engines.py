@@ -60,15 +60,14 @@ class SnapEngine:
 
     def invocation(self, call: StepCall, around: Surroundings) -> Invocation:
         gpt = snap_path(around.graphs.snap_path)
-        if not os.access(gpt, os.X_OK):
-            raise FatalError(f"SNAP is not there: {gpt} is no program (graphs.snap_path, or SNAPPATH)")
+        missing = "" if os.access(gpt, os.X_OK) else f"SNAP is not there: {gpt} is no program (graphs.snap_path, or SNAPPATH)"
         file = around.sources.file(call.step.command)
         if file is None:
             raise FatalError(around.sources.where(call.step))
         threads = call.config.get("snap_cpu_parallelism", "1")
         options = tuple(f"-P{name}={value}" for name, value in call.values.items())
         shown = (str(gpt), str(file), "-x", "-q", threads, f"-J-Xmx{around.graphs.snap_memory_mb}m", *options)
-        return Invocation(launched(*shown), shown, snap_failure, memory_bytes=_memory(call))
+        return Invocation(launched(*shown), shown, snap_failure, memory_bytes=_memory(call), missing=missing)
 
 
 ENGINES: dict[EngineName, Engine] = {engine.name: engine for engine in (PythonEngine(), CommandEngine(), SnapEngine(), DockerEngine())}

@@ -77,6 +77,8 @@ class Invocation:
     """Beyond that of all steps."""
     memory_bytes: int | None = None
     """To be watched."""
+    missing: str = ""
+    """Why it cannot be executed on this machine."""
     afterwards: tuple[tuple[str, ...], ...] = ()
     """To be executed where it was stopped before its end: what a killed process would leave running."""
     exit_kind: Callable[[int, str], ErrorKind | None] = lambda _code, _text: None

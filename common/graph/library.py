@@ -13,6 +13,7 @@ from pathlib import Path
 
 from common.errors import UserError
 from common.graph.document import MAX_BYTES, Action, GraphDocument, parse_graph
+from common.graph.hooks import SUFFIX, hook_graph
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./ +-]{0,255}")
 _PREFIXES = ("library/graph/", "graph/library/", "library/", "graph/")
@@ -62,6 +63,8 @@ def load_graph(name: str, folders: Sequence[Path] = ()) -> Graph:
             text = _read(place, spelling)
             if text is not None:
                 return _checked(_stem(spelling), text)
+        if (hook := _hook(place, _stem(spellings[-1]))) is not None:
+            return hook
     known = known_graphs(folders)
     guesses = difflib.get_close_matches(_stem(spellings[-1]), known, n=1, cutoff=0.75)
     hint = f"did you mean '{guesses[0]}'? " if guesses else ""
@@ -73,12 +76,21 @@ def known_graphs(folders: Sequence[Path] = ()) -> list[str]:
     names = {_stem(entry.name) for entry in _shipped().iterdir() if entry.name.endswith(".json")}
     for folder in folders:
         names.update(_stem(path.relative_to(folder).as_posix()) for path in _documents(folder))
+        hooks = (path.name.removesuffix(SUFFIX) for path in folder.glob(f"*{SUFFIX}")) if folder.is_dir() else ()
+        names.update(name for name in hooks if _hook(folder, name))
     return sorted(names)
 
 
 @lru_cache(maxsize=128)
 def _checked(name: str, text: bytes) -> Graph:
     return Graph(name, parse_graph(text, name))
+
+
+def _hook(place: Path | Traversable, name: str) -> Graph | None:
+    """The graph of a custom hook; raises UserError where its file is wrong."""
+    text = _read(place, f"{name}{SUFFIX}")
+    graph = hook_graph(text, name) if text is not None else None
+    return _checked(name, graph) if graph is not None else None
 
 
 def _spellings(name: str) -> list[str]:

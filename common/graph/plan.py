@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.errors import ConfigurationError, ThresherError
+from common.errors import ConfigurationError, FatalError, ThresherError
 from common.graph.arguments import argument_values
 from common.graph.conditions import tile_condition_holds
 from common.graph.document import Step
 from common.graph.engines import ENGINES
+from common.graph.hooks import CONFIG_FILE, CONFIG_NAME
 from common.graph.invocation import Invocation, StepCall, Surroundings
 from common.graph.library import Graph
 from common.graph.tiles import GraphTiles
@@ -35,17 +36,22 @@ class PlannedStep:
 
 
 def graph_config(graph: Graph, config: Mapping[str, str], workdir: Path) -> dict[str, str]:
-    """The graph's defaults, over them `config`, over them what is always ours."""
-    return {**graph.config, **config, "workdir": str(workdir)}
+    """The graph's defaults, over them `config`, over them what is always ours; a graph may have a setting of its own named like ours."""
+    ours = {"workdir": str(workdir)} | ({} if CONFIG_FILE in graph.config else {CONFIG_FILE: CONFIG_NAME})
+    return {**graph.config, **config, **ours}
 
 
 def planned_steps(graph: Graph, config: Mapping[str, str], tiles: GraphTiles, workdir: Path, around: Surroundings) -> list[PlannedStep]:
     """The steps that run for these tiles. `config` is whole; raises ThresherError naming graph, step and what is wrong with it."""
-    return [
+    planned = [
         planned_step(graph, number, config, tiles, workdir, around)
         for number, step in enumerate(graph.document.processing_steps, start=1)
         if tile_condition_holds(step.condition, tiles)
     ]
+    for each in planned:
+        if each.invocation.missing:
+            raise FatalError(f"graph '{graph.name}', step {each.number}: {each.invocation.missing}")
+    return planned
 
 
 def planned_step(

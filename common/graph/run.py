@@ -18,6 +18,7 @@ from common.graph.arguments import argument_value, file_name
 from common.graph.conditions import is_handled
 from common.graph.document import Action, OutFile
 from common.graph.formats import parse_raster_format
+from common.graph.hooks import prepare_hook
 from common.graph.invocation import Invocation, Surroundings
 from common.graph.library import Graph
 from common.graph.plan import PlannedStep, graph_config, planned_steps
@@ -103,6 +104,7 @@ class _Run:
     async def steps(self, progress: ProgressCallback) -> None:
         """Run every step whose condition holds; all their commands are checked before the first one starts."""
         chosen = planned_steps(self.graph, self.config, self.tiles, self.workdir, self.around)
+        prepare_hook(self.graph.document, self.config, self.tiles, self.workdir)
         for index, planned in enumerate(chosen):
             progress(planned.step.command, index / len(chosen))
             await self._run_step(planned)

@@ -124,7 +124,8 @@ def test_examples_are_what_they_say() -> None:
     assert parse_payload(blocks("docs/payloads.md", "json")[0]).name == "Example"
     assert parse_payload(blocks("docs/getting-started.md", "yaml")[0], allow_yaml=True).name == "CamargueJune"
     assert [variable.name for variable in read_variables(blocks("docs/payloads.md", "yaml")[0])] == ["NDVI"]
-    (graph,) = (block for block in blocks("docs/graphs.md", "json") if "processing_steps" in block)
+    hook, graph = (block for block in blocks("docs/graphs.md", "json") if "processing_steps" in block)
+    assert parse_graph(hook, "Hook").processing_steps[0].engine == "docker"
     assert parse_graph(graph, "Ndvi").out_files[0][0].layer == "ndvi"
     for name in names(DOCUMENTS):
         for block in blocks(name, "python"):
