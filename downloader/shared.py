@@ -22,7 +22,7 @@ class Shared:
     def __init__(self, settings: Settings, leases: Leases | None = None) -> None:
         """Without `leases` the limits hold within this process. Raises ConfigurationError."""
         self._settings = settings
-        self._leases = leases or LocalLeases()
+        self.leases = leases or LocalLeases()
         self._circuits: dict[str, Circuit] = {}
         self.accounts = Accounts(settings.accounts)
 
@@ -30,7 +30,7 @@ class Shared:
         """Of a provider; `preset` names the account it uses without being told, where that needs no secrets."""
         return HostAccess(
             self.accounts.account(provider.account, preset=preset),
-            self._leases,
+            self.leases,
             self._settings.limits.connections,
             of_account=self.accounts.connections(provider.account),
             endpoint_url=self._s3(provider).endpoint_url,

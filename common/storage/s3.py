@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from s3transfer.exceptions import RetriesExceededError
 
 from common.config import S3Settings
-from common.errors import MissingFileError, StorageError, TemporaryError
+from common.errors import MissingFileError, StorageError, TemporaryError, ThresherError
 from common.messages import StoredFile
 from common.storage.base import checked_key, key_below
 from common.storage.directory import disk_errors, part_of
@@ -57,32 +57,32 @@ class S3Storage:
 
     def __init__(self, bucket: str, prefix: str, client: S3Client) -> None:
         self.root = f"s3://{bucket}/{prefix}" if prefix else f"s3://{bucket}"
-        self._bucket = bucket
-        self._prefix = f"{prefix}/" if prefix else ""
-        self._client = client
+        self.bucket = bucket
+        self.prefix = f"{prefix}/" if prefix else ""
+        self.client = client
 
     def uri(self, key: str) -> str:
         return f"{self.root}/{checked_key(key)}"
 
     async def put(self, source: Path, key: str) -> StoredFile:
         uri = self.uri(key)
-        return await in_thread(lambda stop: self._put(source, self._prefix + key, uri, stop))
+        return await in_thread(lambda stop: self._put(source, self.prefix + key, uri, stop))
 
     async def get(self, key: str, target: Path) -> None:
         uri = self.uri(key)
-        await in_thread(lambda stop: download_object(self._client, self._bucket, self._prefix + key, target, stop, uri=uri))
+        await in_thread(lambda stop: download_object(self.client, self.bucket, self.prefix + key, target, stop, uri=uri))
 
     async def delete(self, uri: str) -> None:
-        key = self._prefix + key_below(self.root, uri)
+        key = self.prefix + key_below(self.root, uri)
         await in_thread(lambda _: self._delete(key, uri))
 
     async def files(self, uri: str) -> list[str]:
-        prefix = self._prefix + key_below(self.root, uri) + "/"
+        prefix = self.prefix + key_below(self.root, uri) + "/"
         return await in_thread(lambda _: self._files(prefix, uri))
 
     async def exists(self, key: str) -> bool:
         uri = self.uri(key)
-        return await in_thread(lambda _: self._exists(self._prefix + key, uri))
+        return await in_thread(lambda _: self._exists(self.prefix + key, uri))
 
     def _put(self, source: Path, key: str, uri: str, stop: Stop) -> StoredFile:
         if not source.is_file():
@@ -91,24 +91,24 @@ class S3Storage:
         config = TransferConfig(
             multipart_threshold=MULTIPART_BYTES, multipart_chunksize=max(_PART_BYTES, size // _MAX_PARTS), max_concurrency=_CONCURRENCY
         )
-        with disk_errors(f"{source} cannot be read"), s3_errors(self._client, self._bucket, uri), source.open("rb") as file:
+        with disk_errors(f"{source} cannot be read"), s3_errors(self.client, self.bucket, uri), source.open("rb") as file:
             reader = _HashingReader(file, stop)
-            self._client.upload_fileobj(cast("IO[bytes]", reader), self._bucket, key, Config=config)
+            self.client.upload_fileobj(cast("IO[bytes]", reader), self.bucket, key, Config=config)
         return StoredFile(uri=uri, size=reader.size, sha256=reader.digest.hexdigest())
 
     def _delete(self, key: str, uri: str) -> None:
-        with s3_errors(self._client, self._bucket, uri):
-            self._client.delete_object(Bucket=self._bucket, Key=key)
+        with s3_errors(self.client, self.bucket, uri):
+            self.client.delete_object(Bucket=self.bucket, Key=key)
 
     def _files(self, prefix: str, uri: str) -> list[str]:
-        with s3_errors(self._client, self._bucket, uri):
-            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
-            return sorted(f"s3://{self._bucket}/{entry['Key']}" for page in pages for entry in page.get("Contents", []))
+        with s3_errors(self.client, self.bucket, uri):
+            pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+            return sorted(f"s3://{self.bucket}/{entry['Key']}" for page in pages for entry in page.get("Contents", []))
 
     def _exists(self, key: str, uri: str) -> bool:
         try:
-            with s3_errors(self._client, self._bucket, uri):
-                self._client.head_object(Bucket=self._bucket, Key=key)
+            with s3_errors(self.client, self.bucket, uri):
+                self.client.head_object(Bucket=self.bucket, Key=key)
         except MissingFileError:
             return False
         return True
@@ -193,8 +193,7 @@ class S3Keys:
     session_token: SecretStr | None = None
 
 
-@lru_cache(maxsize=32)
-def _client(endpoint_url: str, region: str, anonymous: bool, keys: S3Keys | None, requester_pays: bool) -> S3Client:
+def _new_client(endpoint_url: str, region: str, anonymous: bool, keys: S3Keys | None, requester_pays: bool) -> S3Client:
     config = Config(
         signature_version=UNSIGNED if anonymous else None,
         connect_timeout=10,
@@ -222,13 +221,23 @@ def _paying(params: dict[str, object], **_: object) -> dict[str, object]:
 
 
 _making = threading.Lock()
+_client = lru_cache(maxsize=32)(_new_client)
 
 
 def client_for(settings: S3Settings, *, anonymous: bool = False, keys: S3Keys | None = None, requester_pays: bool = False) -> S3Client:
     """The one client for an endpoint, safe to share between threads. Without `keys`: those of the usual places of AWS."""
     with _making:
-        region = settings.region or ("us-east-1" if settings.endpoint_url else "")
-        return _client(settings.endpoint_url, region, anonymous, keys, requester_pays)
+        return _client(settings.endpoint_url, _region(settings), anonymous, keys, requester_pays)
+
+
+def new_client(settings: S3Settings, *, anonymous: bool = False, keys: S3Keys | None = None) -> S3Client:
+    """A client that is not shared, for keys that are to be forgotten with it."""
+    with _making:
+        return _new_client(settings.endpoint_url, _region(settings), anonymous, keys, requester_pays=False)
+
+
+def _region(settings: S3Settings) -> str:
+    return settings.region or ("us-east-1" if settings.endpoint_url else "")
 
 
 class _HashingReader:
@@ -258,6 +267,9 @@ def s3_errors(client: S3Client, bucket: str, uri: str) -> Iterator[None]:
     except (botocore_errors.NoCredentialsError, botocore_errors.PartialCredentialsError) as error:
         raise StorageError(f"{uri}: there are no credentials for S3: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role") from error
     except _NETWORK as error:
+        refusal = error.kwargs.get("error") if isinstance(error, botocore_errors.HTTPClientError) else None
+        if isinstance(refusal, ThresherError):
+            raise refusal from None
         raise TemporaryError(f"{uri}: {client.meta.endpoint_url} does not answer: {error}") from error
     except botocore_errors.BotoCoreError as error:
         raise StorageError(f"{uri}: {error}") from error

@@ -135,7 +135,7 @@ class OidcAccount(BoundAccount):
         started = time.monotonic()
         try:
             async with (
-                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S), trust_env=True) as session,
+                self._session() as session,
                 # Not followed anywhere: what is sent is the password.
                 session.post(self._settings.token_url, data=form, allow_redirects=False, headers={"Accept": "application/json"}) as answer,
             ):
@@ -152,6 +152,9 @@ class OidcAccount(BoundAccount):
         except ValidationError:
             raise ThresherError(f"account '{self.name}': the answer of {where} holds no token") from None
         return self._kept(told, started, old)
+
+    def _session(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S), trust_env=True)
 
     def _kept(self, told: _Answer, started: float, old: _Token | None) -> _Token:
         for secret in (told.access_token, told.refresh_token):
