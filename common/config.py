@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from common.access_settings import AuthSettings, HookSettings, SecretsSettings
 from common.errors import ConfigurationError
+from common.radar_settings import DemSettings, OrbitSettings
 from common.section import Section, secret_place
 from common.step_settings import ContainerSettings, GraphSettings, capability
 from common.validation import as_user_error
@@ -253,6 +254,8 @@ class Settings(BaseSettings):
     annotations: AnnotationSettings = AnnotationSettings()
     graphs: GraphSettings = GraphSettings()
     containers: ContainerSettings = ContainerSettings()
+    dems: dict[str, DemSettings] = Field(default_factory=dict)
+    orbits: OrbitSettings = OrbitSettings()
     s3: S3Settings = S3Settings()
     limits: LimitSettings = LimitSettings()
     worker: WorkerSettings = WorkerSettings()

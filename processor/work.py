@@ -18,6 +18,7 @@ from common.graph.conditions import tile_condition_holds
 from common.graph.document import Action
 from common.layers import LayerStore, open_layer_store
 from common.messages import DatasetReport, StoredFile, TileJob, TileRef
+from common.radar_settings import write_sources
 from common.step_logs import store_log
 from common.threads import in_thread
 from common.work import JobContext, WorkReport
@@ -47,7 +48,7 @@ async def process_tile(job: TileJob, context: JobContext, pool: StepPool | None 
     with StepRecord(workdir) as record:
         outcome = await run_graph(
             graph,
-            config=_config(job, workdir),
+            config=_config(job, settings, workdir),
             tiles=tiles,
             workdir=workdir,
             is_retriable=job.is_retriable,
@@ -136,11 +137,12 @@ async def _fetch(graph: Graph, tiles: GraphTiles, stores: _Stores, workdir: Path
                 await stores.of(tile).fetch(tile, file.layer, file.extension, workdir)
 
 
-def _config(job: TileJob, workdir: Path) -> dict[str, str]:
-    """The payload's settings; `layers` and `clip` are ours alone: no payload can name a file of the worker."""
+def _config(job: TileJob, settings: Settings, workdir: Path) -> dict[str, str]:
+    """The payload's settings; `layers`, `clip` and `sources` are ours alone: no payload can name a file of the worker."""
+    sources = write_sources(settings.dems, settings.orbits, workdir)
     clip = ""
     if job.clip_wkt:
         path = workdir / _CLIP_NAME
         path.write_text(json.dumps(mapping(footprint_from_wkt(job.clip_wkt))))
         clip = str(path)
-    return {**job.graph_config, "layers": ",".join(job.layers or job.instances), "clip": clip}
+    return {**job.graph_config, "layers": ",".join(job.layers or job.instances), "clip": clip, "sources": sources}
