@@ -21,7 +21,7 @@ from common.payload import parse_payload
 from common.product_names import Constellation, parse_product_name
 from thresher.demo.landscape import SceneClass
 from thresher.demo.region import OFFSET, SCALE, Region, make_region
-from thresher.demo.run import configuration, demo_payload
+from thresher.demo.kinds import OPTICAL, configuration
 from thresher.demo.server import FolderServer
 
 
@@ -149,7 +149,7 @@ def test_the_same_every_time(region: Region, items: list[pystac.Item], tmp_path:
 
 
 def test_payload_of_the_demonstration_asks_for_all_of_it(items: list[pystac.Item]) -> None:
-    payload = parse_payload(demo_payload())
+    payload = parse_payload(OPTICAL.document())
     footprints = [shapely.geometry.shape(item.geometry or {}) for item in items]
     assert shapely.union_all(footprints).covers(payload.area)
     assert all(footprint.intersects(payload.area) for footprint in footprints)

@@ -18,10 +18,13 @@ def demo(
         Path | None,
         typer.Option("-o", "--output", metavar="PNG", help="Contact sheet; default: ./thresher_demo.png, or in the kept folder."),
     ] = None,
+    sentinel1: Annotated[
+        bool, typer.Option("--sentinel1", help="Radar bursts: backscatter and coherence of a series of three dates.")
+    ] = False,
 ) -> None:
     """Ingest a simulated region with a stack of its own and draw a contact sheet of it."""
     from thresher.demo.run import DemoOptions, run_demo
 
-    code = run_demo(DemoOptions(keep, data_dir, sheet), output())
+    code = run_demo(DemoOptions(keep, data_dir, sheet, sentinel1), output())
     if code:
         raise typer.Exit(code)
