@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from common.errors import FatalError
-from common.graph.document import PRODUCT_MEMBERS, GraphDocument
+from common.graph.document import PRODUCT_MEMBERS, SWATH, GraphDocument
 
 _ALWAYS = ("manifest.safe", "mtd_msil*.xml")
 """What makes a folder a product in the SAFE format."""
@@ -54,7 +54,11 @@ class Members:
 EVERYTHING = Members()
 
 
-def wanted_members(document: GraphDocument, config: Mapping[str, str]) -> Members:
-    """What a scene job needs of its product: as its configuration says (`product_members`, comma separated), else its scene graph."""
+def wanted_members(document: GraphDocument, config: Mapping[str, str], swaths: Iterable[str] = ()) -> Members:
+    """What a scene job needs of its product: as its configuration says (`product_members`, comma separated), else its scene graph.
+
+    `swaths`: the sub-swaths of its tiles, which `{swath}` stands for; where they are not known, any.
+    """
     told = [pattern.strip() for pattern in config.get(PRODUCT_MEMBERS, "").split(",") if pattern.strip()]
-    return Members(tuple(told or document.product_members))
+    names = sorted({swath.lower() for swath in swaths if swath}) or ["*"]
+    return Members(tuple(dict.fromkeys(pattern.replace(SWATH, name) for pattern in told or document.product_members for name in names)))

@@ -49,7 +49,7 @@ async def download_scene(job: SceneJob, context: JobContext, shared: Shared | No
     product = context.workdir / "product"
     shared = shared or Shared(settings)
     progress = _part_of(context.progress, 0.0, _FETCHED)
-    members = wanted_members(graph.document, job.graph_config)
+    members = wanted_members(graph.document, job.graph_config, [tile.place.swath_id for tile in job.tiles])
     request = ProductRequest(job.scene, progress, job.layers, job.graph_config, members, context.received)
     providers, shared = providers_of(settings, job.scene, shared)
     await fetch_product(providers, request, product, shared)

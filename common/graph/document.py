@@ -28,6 +28,9 @@ ALL = "*"
 PRODUCT_MEMBERS = "product_members"
 """Of a payload's configuration: overrides what the graph says."""
 
+SWATH = "{swath}"
+"""In a pattern of product members: each sub-swath that the tiles of the scene are of."""
+
 _LAYER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _EXTENSION = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9_.-]{0,15})?|\*")
 _MEMBER = re.compile(r"[A-Za-z0-9_*?\[][A-Za-z0-9_.*?!\[\]/ -]{0,255}")
@@ -138,7 +141,7 @@ def _extension(text: str) -> str:
 
 
 def _member_pattern(text: str) -> str:
-    if not _MEMBER.fullmatch(text) or ".." in text.split("/"):
+    if not _MEMBER.fullmatch(text.replace(SWATH, "iw1")) or ".." in text.split("/"):
         raise ValueError(f"{text[:80]!r} is no pattern of files in a product, such as 'annotation/*' or 'measurement/*vv*'")
     return text
 

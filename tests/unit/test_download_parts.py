@@ -55,6 +55,9 @@ def test_what_the_payload_says_of_members_comes_before_the_graph() -> None:
     assert wanted_members(graph, {}).patterns == ("annotation/*",)
     assert wanted_members(graph, {"product_members": "a/*, b"}).patterns == ("a/*", "b")
     assert not wanted_members(parse_graph("{}", "g"), {})
+    of_swaths = parse_graph('{"product_members": ["annotation/*-{swath}-*", "support/*"]}', "g")
+    assert wanted_members(of_swaths, {}, ["IW2", "", "IW1", "IW2"]).patterns == ("annotation/*-iw1-*", "annotation/*-iw2-*", "support/*")
+    assert wanted_members(of_swaths, {}, [""]).patterns == ("annotation/*-*-*", "support/*")
 
 
 def test_what_tile_graphs_need_is_asked_for_where_the_scene_graph_only_hands_on(tmp_path: Path) -> None:
