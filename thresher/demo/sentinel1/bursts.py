@@ -82,7 +82,7 @@ def simulated_burst(
             _add_reflectors(pixels, swath, first, index, terrain, window)
             if noise:
                 pixels += np.float32(math.sqrt(noise)) * white_speckle(rng, spectrum)[: pixels.shape[0], : pixels.shape[1]]
-            yield date, polarisation, _finished(pixels, swath, index, window)
+            yield date, polarisation, _finished(pixels, swath, first, index, view, window)
 
 
 @dataclass(frozen=True)
@@ -173,11 +173,16 @@ def _echo(swath: Swath, first: Swath, view: View, window: Window, polarisation: 
     return np.asarray(echo, dtype=np.complex64)
 
 
-def _finished(pixels: Complexes, swath: Swath, index: int, window: Window) -> Complexes:
-    """With the phase of the steered beam, in the numbers of the product, without what is not valid."""
+def _finished(pixels: Complexes, swath: Swath, first: Swath, index: int, view: View, window: Window) -> Complexes:
+    """With the phase of the steered beam, in the numbers of the product, without what is not valid.
+
+    Focusing keeps the phase of each target, whatever the beam did: the ramp only moves the spectrum around it. All dates have therefore the
+    ramp of the first, as it is where that shows the same ground; in theirs, a different Doppler centroid or a later burst would leave
+    fringes that no pair of images has.
+    """
     burst = swath.bursts[index]
     lines, samples = np.arange(*window.lines, dtype=np.float64), np.arange(*window.samples, dtype=np.float64)
-    phase = np.mod(tops_phase(swath, burst, lines, samples), 2 * np.pi).astype(np.float32)
+    phase = np.mod(tops_phase(first, first.bursts[index], view.lines, view.samples), 2 * np.pi).astype(np.float32)
     pixels *= np.exp(1j * phase)
     pixels *= np.float32(swath.beta_nought)
     pixels[(lines < burst.valid_lines[0]) | (lines > burst.valid_lines[1])] = 0
