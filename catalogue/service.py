@@ -13,6 +13,12 @@ from catalogue.auth.gate import Gate
 from catalogue.database import open_pool
 from catalogue.events import EventHub
 from catalogue.external.registry import configured_catalogues
+from catalogue.hook.expiry import ExpirySweeper
+from catalogue.hook.life import OrderLife
+from catalogue.hook.notifications import Notifier
+from catalogue.hook.parts import open_parts
+from catalogue.hook.service import HookService
+from catalogue.hook.workflows import Workflows
 from catalogue.http.app import create_app
 from catalogue.http.services import Services
 from catalogue.metrics import CatalogueMetrics
@@ -44,6 +50,7 @@ async def running_catalogue(settings: Settings) -> AsyncIterator[str]:
     catalogues = configured_catalogues(settings)
     annotations = configured_reader(settings)
     burst_service = configured_burst_service(settings)
+    workflows = Workflows(settings.graphs.folders)
     async with contextlib.AsyncExitStack() as stack:
         pool = await open_pool(require(settings.database.url, "database.url"), size=settings.database.pool_size)
         stack.push_async_callback(pool.close)
@@ -51,6 +58,7 @@ async def running_catalogue(settings: Settings) -> AsyncIterator[str]:
         stack.push_async_callback(client.close)
         queues = default_queues(list(JobKind), settings.worker.capabilities)
         await declare(client.jetstream(), settings.nats, settings.worker, queues)
+        hook = HookService(settings, workflows, open_parts(settings, catalogues, storage_of), annotations, burst_service)
         metrics, events = CatalogueMetrics(), EventHub(pool, client)
         tasks = [
             asyncio.create_task(_for_ever(part.run, name))
@@ -59,11 +67,14 @@ async def running_catalogue(settings: Settings) -> AsyncIterator[str]:
                 ("results", ResultConsumer(pool, client, metrics)),
                 ("events", events),
                 ("deletions", Sweeper(pool, storage_of)),
+                ("orders", OrderLife(pool, client, hook)),
+                ("notifications", Notifier(pool, hook)),
+                ("expired results", ExpirySweeper(pool)),
                 ("orphans", OrphanSweeper(pool, storage_of, normal_root(settings.storage), 2 * settings.worker.ack_wait_s)),
             )
         ]
         stack.push_async_callback(stop_tasks, tasks)
-        around = Services(settings, pool, client, catalogues, annotations, burst_service, events, metrics)
+        around = Services(settings, pool, client, catalogues, annotations, burst_service, events, metrics, hook)
         runner = web.AppRunner(create_app(around), access_log=None, shutdown_timeout=5, max_field_size=LONGEST_HEADER)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)

@@ -78,6 +78,10 @@ class HookSettings(Section):
         default_factory=lambda: ["https://*.data.destination-earth.eu", "https://*.dataspace.copernicus.eu", "https://*.creodias.eu"]
     )
     """Families of servers: a token of an order is shown to the server of its catalogue, and to those of the same family, no others."""
+    tools: list[str] = Field(default_factory=list)
+    """External tools that workers of this deployment have (`sen2cor`, `c2rcc`, `maja`): workflows that need another are refused."""
+    public_url: str = ""
+    """Root of the service as clients reach it, for links in replies; empty: as each request was addressed."""
     temporary_days: int = Field(14, ge=1, le=365)
     """For which a TEMPORARY result is kept, and its link is good."""
     deliveries: int = Field(2, ge=1, le=32)

@@ -67,6 +67,8 @@ class OrderItem:
     """As it was given, without blanks around it; empty for an order without a product."""
     attempts: int = 0
     """How often the present phase was begun before."""
+    failure: str = ""
+    """Why its work failed."""
 
     @property
     def aoi(self) -> str:
@@ -123,9 +125,13 @@ class OutputFile:
 
     uri: str
     name: str
-    """Of the file for the customer, without folders. A zip of a folder is to be given as the folder where `folder` says its name."""
+    """Of the file for the customer, without folders; with `packed` what to call the zip where it is given as one."""
+    packed: bool = False
+    """`uri` is a zip, of which the customer gets the entries."""
+    within: str = ""
+    """Of a zip: only the entries below this folder count, and without it."""
     folder: str = ""
-    """Not empty: `uri` is a zip of this folder (`NAME.SAFE`), or of a folder's contents."""
+    """Of a zip: put the entries below a folder of this name, unless they all lie below such a folder already."""
 
 
 @dataclass(frozen=True)
@@ -158,8 +164,4 @@ class Delivery(Protocol):
 
     async def short_link(self, uri: str, name: str) -> str | None:
         """A presigned link of minutes to redirect to; None where the storage has none: then the service sends the file itself."""
-        ...
-
-    async def clean_up(self) -> int:
-        """Remove expired TEMPORARY results, from storage and from their items; how many. Called every minute by every replica."""
         ...

@@ -1,9 +1,11 @@
-"""Workflows as they are declared: one YAML file each, those that come with the program and those of the configured folders."""
+"""Workflows as they are declared: one YAML file each, those that come with the program and those of the graph folders."""
 
 from __future__ import annotations
 
+import logging
 import re
 import uuid
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,11 +19,16 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from catalogue.cube.variables import VariableSpec
 from common.errors import ConfigurationError, UserError
+from common.graph.hooks import SUFFIX
 from common.payload import LayerTarget, ScalarText
 from common.validation import validated
 
+log = logging.getLogger(__name__)
+
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _MAX_BYTES = 2**18
+_FIRST_OWN = 1000
+"""Numbers of people's own workflows begin here."""
 _NAMESPACE = uuid.UUID("6f0a2c53-6d0b-5f0e-9c0b-6f2b8d1f4a77")
 """Of the `Uuid` of workflows: the same for a name in every deployment."""
 
@@ -118,6 +125,10 @@ class Workflow(_Declared):
     def uuid(self) -> uuid.UUID:
         return uuid.uuid5(_NAMESPACE, self.name)
 
+    @property
+    def title(self) -> str:
+        return self.display_name or self.name
+
     def option(self, name: str) -> OptionSpec | None:
         """By its name or an alias."""
         return next((spec for spec in self.options if spec.name == name or name in spec.aliases), None)
@@ -144,30 +155,66 @@ class WorkflowShelf:
 
     workflows: tuple[Workflow, ...]
 
+    def named(self) -> list[tuple[str, Workflow]]:
+        """Each under its name and its aliases."""
+        return [(name, each) for each in self.workflows for name in (each.name, *each.aliases)]
+
     def get(self, name: str) -> Workflow | None:
         """By name or alias."""
         return next((each for each in self.workflows if each.name == name or name in each.aliases), None)
 
 
+class Workflows:
+    """The workflows of a deployment, read anew when a file has changed. A file that is wrong then leaves all of them as they were."""
+
+    def __init__(self, folders: Iterable[Path] = ()) -> None:
+        """Raises ConfigurationError naming the file that is wrong."""
+        self._folders = tuple(folders)
+        self._state = self._seen()
+        self._shelf = load_workflows(self._folders)
+
+    def current(self) -> WorkflowShelf:
+        state = self._seen()
+        if state != self._state:
+            self._state = state
+            try:
+                self._shelf = load_workflows(self._folders)
+            except ConfigurationError as error:
+                log.error("the workflows stay as they were: %s", error)
+        return self._shelf
+
+    def _seen(self) -> tuple[tuple[str, int, int], ...]:
+        files = [file for folder in self._folders for file in _own_files(folder)]
+        return tuple((str(file), (stat := file.stat()).st_mtime_ns, stat.st_size) for file in files)
+
+
 def load_workflows(folders: Iterable[Path] = ()) -> WorkflowShelf:
-    """Those that come with the program, then those of the folders; one of a folder replaces a shipped one of its name.
+    """Those that come with the program, then the `*.workflow.yaml` of graph folders; one of these replaces a shipped one of its name.
 
     Raises ConfigurationError naming the file.
     """
-    found: dict[str, Workflow] = {}
     shipped = resources.files("catalogue.hook") / "workflows"
     groups = _groups(shipped)
-    for place in (shipped, *folders):
-        for file in sorted((each for each in place.iterdir() if _is_workflow(each)), key=lambda each: each.name):
-            workflow = _read(file, groups)
-            found[workflow.name] = workflow
-    numbered = tuple(each.model_copy(update={"number": number}) for number, each in enumerate(found.values(), start=1))
-    _check_names(numbered)
-    return WorkflowShelf(numbered)
+    own = sorted((each for each in shipped.iterdir() if _is_shipped(each)), key=lambda each: each.name)
+    found: dict[str, Workflow] = {}
+    for number, file in enumerate(own, start=1):
+        workflow = _read(file, groups)
+        found[workflow.name] = workflow.model_copy(update={"number": number})
+    for file in (file for folder in folders for file in _own_files(folder)):
+        workflow = _read(file, groups)
+        # Not by its place in the list: another file must not change it.
+        number = found[workflow.name].number if workflow.name in found else _FIRST_OWN + zlib.crc32(workflow.name.encode()) % 10**6
+        found[workflow.name] = workflow.model_copy(update={"number": number})
+    _check_names(tuple(found.values()))
+    return WorkflowShelf(tuple(found.values()))
 
 
-def _is_workflow(file: Traversable) -> bool:
-    return file.name.endswith((".yaml", ".yml")) and not file.name.startswith(("_", ".")) and file.is_file()
+def _is_shipped(file: Traversable) -> bool:
+    return file.name.endswith(".yaml") and not file.name.startswith("_")
+
+
+def _own_files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.glob(f"*{SUFFIX}") if file.is_file()) if folder.is_dir() else []
 
 
 def _groups(place: Traversable) -> dict[str, list[dict[str, object]]]:
@@ -186,9 +233,18 @@ def _read(file: Traversable, groups: Mapping[str, Sequence[object]]) -> Workflow
         own = {spec.name for spec in workflow.options}
         shared = [validated(OptionSpec, each) for group in workflow.option_groups for each in groups[group]]
         options = [*(spec for spec in shared if spec.name not in own), *workflow.options]
-        return validated(Workflow, {**document, "options": [spec.model_dump() for spec in options]})
+        whole = validated(Workflow, {**document, "options": [spec.model_dump() for spec in options]})
+        return whole if whole.run is None else _with_run(whole, file.name)
     except (UserError, OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigurationError(f"workflow file {file.name}: {error}") from None
+
+
+def _with_run(workflow: Workflow, file: str) -> Workflow:
+    """Its tile graph is that of its `run`, which is found by the name of the file."""
+    if not file.endswith(SUFFIX):
+        raise UserError(f"its file must be called NAME{SUFFIX}", field="run")
+    scene = "Pass" if workflow.source is SourceKind.NONE else workflow.graphs.scene
+    return workflow.model_copy(update={"graphs": workflow.graphs.model_copy(update={"scene": scene, "tile": file.removesuffix(SUFFIX)})})
 
 
 def _check_names(workflows: Sequence[Workflow]) -> None:

@@ -11,6 +11,7 @@ from catalogue.database import Pool
 from catalogue.events import EventHub
 from catalogue.external.base import ExternalCatalogue
 from catalogue.graphs import GraphShelf
+from catalogue.hook.service import HookService
 from catalogue.metrics import CatalogueMetrics
 from catalogue.sentinel1.annotations.reader import AnnotationReader
 from catalogue.sentinel1.bursts_api import BurstService
@@ -27,6 +28,7 @@ class Services:
     burst_service: BurstService | None
     events: EventHub
     metrics: CatalogueMetrics
+    hook: HookService
 
     def shelf(self) -> GraphShelf:
         """A new one for each request: a graph may be edited at any time."""

@@ -19,7 +19,7 @@ CREATE TABLE hook_order (
     options     jsonb NOT NULL,
     -- As they were written, for replies: [[name, value], ...]; a secret one without its value.
     given       jsonb NOT NULL,
-    -- Secret options and the password of the notification endpoint; gone when the order has ended.
+    -- Secret options; gone when the order has ended.
     sealed      bytea,
     batch_size  integer,
     status      order_status NOT NULL DEFAULT 'queued',
@@ -31,6 +31,8 @@ CREATE TABLE hook_order (
     notification_endpoint text NOT NULL DEFAULT '',
     notification_username text NOT NULL DEFAULT '',
     notification_status text NOT NULL DEFAULT '',
+    -- The password there; gone when the end of the order has been told.
+    notification_sealed bytea,
     notification_attempts integer NOT NULL DEFAULT 0,
     -- When the end of the order is to be told next; null: nothing to tell (yet).
     notify_at   timestamptz,
@@ -58,6 +60,8 @@ CREATE TABLE hook_item (
     -- Claimed by a replica until then, or to be tried again then.
     due_at      timestamptz NOT NULL DEFAULT now(),
     message     text NOT NULL DEFAULT '',
+    -- Why its work failed: then nothing is delivered.
+    failure     text NOT NULL DEFAULT '',
     processed_name text NOT NULL DEFAULT '',
     processed_size bigint,
     output_uuid uuid,
