@@ -195,7 +195,8 @@ class S3Keys:
 
 def _new_client(endpoint_url: str, region: str, anonymous: bool, keys: S3Keys | None, requester_pays: bool) -> S3Client:
     config = Config(
-        signature_version=UNSIGNED if anonymous else None,
+        # Links would be signed with version 2 otherwise, which few servers still take.
+        signature_version=UNSIGNED if anonymous else "s3v4",
         connect_timeout=10,
         read_timeout=60,
         retries={"mode": "standard", "total_max_attempts": 5},
