@@ -20,9 +20,10 @@ from processor.sar.tops import TopsPhase, tops_phase
 Samples = NDArray[np.complex64]
 Floats = NDArray[np.float64]
 
-TAPS = 8
-_RANGE_BETA = 2.5
-_AZIMUTH_BETA = 4.0
+_AZIMUTH_TAPS, _AZIMUTH_BETA = 8, 4.0
+_RANGE_TAPS, _RANGE_BETA = 12, 2.75
+_BEFORE, _AFTER = _RANGE_TAPS // 2 - 1, _RANGE_TAPS // 2
+"""Samples that the kernel reaches in range."""
 _FRACTIONS = 2048
 """Steps of a pixel at which the kernel is tabulated: the nearest is at most 0.00025 pixels off."""
 _STRIP = 4 * SAMPLE_STEP
@@ -49,19 +50,21 @@ def resample(
     """
     area = (valid.first_line, valid.last_line, valid.first_sample, valid.last_sample)
     result = np.empty(shape, np.complex64)
-    tables = (kernel_table(_AZIMUTH_BETA), kernel_table(_RANGE_BETA))
+    tables = (kernel_table(_AZIMUTH_TAPS, _AZIMUTH_BETA), kernel_table(_RANGE_TAPS, _RANGE_BETA))
     _resample(image, ramp.packed(), area, line_shift, sample_shift, tables, result)
     return result
 
 
 @lru_cache(maxsize=2)
-def kernel_table(beta: float) -> NDArray[np.float32]:
-    """The weights of the eight pixels -3..4 around a position, for its fraction in steps, shape (steps + 1, 8); each row sums to 1."""
+def kernel_table(taps: int, beta: float) -> NDArray[np.float32]:
+    """The weights of the pixels around a position, for its fraction in steps, shape (steps + 1, taps).
+
+    Their sum is not made 1: that would hold the gain at frequency 0, but raise the power of a whole spectrum by up to 2.5 %.
+    """
     fraction = np.arange(_FRACTIONS + 1)[:, None] / _FRACTIONS
-    distance = np.arange(1 - TAPS // 2, TAPS // 2 + 1)[None, :] - fraction
-    window = np.i0(beta * np.sqrt(np.clip(1 - (distance / (TAPS / 2)) ** 2, 0, None))) / np.i0(beta)
-    weights = np.sinc(distance) * window
-    return np.ascontiguousarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
+    distance = np.arange(1 - taps // 2, taps // 2 + 1)[None, :] - fraction
+    window = np.i0(beta * np.sqrt(np.clip(1 - (distance / (taps / 2)) ** 2, 0, None))) / np.i0(beta)
+    return np.ascontiguousarray(np.sinc(distance) * window, np.float32)
 
 
 _NOTHING = np.complex64(complex(np.nan, np.nan))
@@ -102,11 +105,11 @@ def _across(image: Samples, ramp: _Ramp, line_shift: Floats, sample_shift: Float
             for sample in range(SAMPLE_STEP):
                 position = start + block + sample + left + slope * sample
                 first = int(np.floor(position))
-                if first >= 3 and first + 4 < columns:
+                if first >= _BEFORE and first + _AFTER < columns:
                     weights = table[int((position - first) * steps + 0.5)]
                     real, imaginary = np.float32(0), np.float32(0)
-                    for tap in range(TAPS):
-                        value = image[row, first - 3 + tap]
+                    for tap in range(_RANGE_TAPS):
+                        value = image[row, first - _BEFORE + tap]
                         real += weights[tap] * value.real
                         imaginary += weights[tap] * value.imag
                     between[row, block + sample] = factor * np.complex64(complex(real, imaginary))
@@ -139,7 +142,7 @@ def _along(
                 continue
             weights = table[int((position - first) * steps + 0.5)]
             total[:] = 0
-            for tap in range(TAPS):
+            for tap in range(_AZIMUTH_TAPS):
                 for sample in range(SAMPLE_STEP):
                     total[sample] += weights[tap] * between[first - 3 + tap, block - start + sample]
             left, right = _ends(sample_shift, line, block)
