@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import logging
 from dataclasses import dataclass
@@ -88,15 +89,15 @@ class Notifier:
         resolver = GuardedResolver("NotificationEndpoint")
         if names_host(endpoint, allowed) and (host := urlsplit(endpoint).hostname):
             resolver.trusted.add(host)
-        auth = None
+        headers = {}
         if row["notification_username"]:
             password = self.hook.parts.secrets.open(row["notification_sealed"]).get(NOTIFICATION_PASSWORD, "")
-            auth = aiohttp.BasicAuth(row["notification_username"], password)
+            headers["Authorization"] = _basic(row["notification_username"], password)
         document = await self._document(row["owner"], row["id"])
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
         connector = aiohttp.TCPConnector(resolver=resolver)
         async with (
-            aiohttp.ClientSession(connector=connector, timeout=timeout, auth=auth) as session,
+            aiohttp.ClientSession(connector=connector, timeout=timeout, headers=headers) as session,
             session.post(endpoint, json=document, allow_redirects=False) as response,
         ):
             if not 200 <= response.status < 300:
@@ -109,3 +110,7 @@ class Notifier:
             items = await views.list_items(connection, owner, query, order=order)
         products = [replies.item_document(item, None) for item in items.rows]
         return replies.wrapped(replies.BATCH_ORDER, {**replies.order_document(row, self.hook.workflows), "Products": products})
+
+
+def _basic(username: str, password: str) -> str:
+    return f"Basic {base64.b64encode(f'{username}:{password}'.encode()).decode()}"
