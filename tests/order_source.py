@@ -144,7 +144,7 @@ class OrderSource:
 
     async def _products(self, request: web.Request) -> web.Response:
         text = request.query["$filter"]
-        names = [name.removesuffix(".SAFE") for name in re.findall(r"Name eq '([^']*)'", text)]
+        names = [name.removesuffix(".SAFE") for name in re.findall(r"(?<!/)Name eq '([^']*)'", text)]
         dates = re.findall(r"ContentDate/Start [gl]e (\S+)", text)
         if names:
             found = [self.products[name] for name in dict.fromkeys(names) if name in self.products]
