@@ -17,8 +17,6 @@ PAYLOADS = Path(str(files("payloads")))
 NAMES = sorted(path.name for path in PAYLOADS.glob("*.json"))
 README = (PAYLOADS / "README.md").read_text(encoding="utf-8")
 VARIABLES = dict(re.findall(r"^\| `(\S+\.json)` \|.*\| `(\S+\.yaml)` \|", README, re.MULTILINE))
-NEEDING_MORE = {"S1Preprocessing", "S1BackscatterCoherence"}
-"""Graphs a deployment brings itself; README.md says so."""
 
 
 def test_every_payload_has_its_line() -> None:
@@ -42,9 +40,6 @@ def test_layers_have_their_variables(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_graphs_are_there_and_make_the_layers(name: str) -> None:
     payload = parse_payload((PAYLOADS / name).read_bytes())
-    if {payload.scene_graph_name, payload.tile_graph_name} & NEEDING_MORE:
-        assert all(f"`{graph}`" in README for graph in NEEDING_MORE)
-        return
     load_graph(payload.scene_graph_name)
     assert set(payload.layers) <= load_graph(payload.tile_graph_name).indexed_layers
 

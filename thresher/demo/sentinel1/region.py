@@ -6,7 +6,7 @@ Products are folders in the SAFE format. The bursts of IW1 and IW2 hold pixels; 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -56,15 +56,20 @@ class RadarRegion:
     terrain: Terrain
 
 
-def make_region(folder: Path, terrain: Terrain = GROUND, *, lines: int = 1_500, passes: Sequence[int] = range(len(PASSES))) -> RadarRegion:
-    """Write the region below `folder` (made if need be); the same pixels every time. `lines`: of a burst."""
+def make_region(
+    folder: Path, terrain: Terrain = GROUND, *, lines: int = 1_500, bursts: Mapping[str, Sequence[int]] = BURSTS
+) -> RadarRegion:
+    """Write the region below `folder` (made if need be); the same pixels every time.
+
+    `lines`: of a burst; `bursts`: those that hold pixels, by sub-swath, from 0.
+    """
     products, dem = folder / "products", folder / "dem.tif"
     products.mkdir(parents=True, exist_ok=True)
-    documents = [product_documents(index, lines=lines) for index in passes]
+    documents = [product_documents(index, lines=lines) for index in range(len(PASSES))]
     terrain.write_dem(dem, *_DEM_BOUNDS)
-    folders = write_series(products, documents, Simulation(terrain, _SEED, NOISE, BURSTS))
+    folders = write_series(products, documents, Simulation(terrain, _SEED, NOISE, bursts))
     scenes = []
-    for index, product, safe in zip(passes, documents, folders, strict=True):
+    for index, (product, safe) in enumerate(zip(documents, folders, strict=True)):
         item = folder / COLLECTION / f"{product.name}.json"
         properties = _properties(product, index)
         _write_json(item, _item(product, terrain, properties))
