@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 
 from common.errors import FatalError
 from common.graph import HandledFile
-from common.messages import DatasetReport, RasterFormat, StoredFile
+from common.messages import DatasetReport, LayerStatistics, RasterFormat, StoredFile
 from processor.rasters import RasterDescription
+from processor.statistics import BandStatistics
 
 log = logging.getLogger(__name__)
 
 
 def dataset_report(
-    handled: HandledFile, raster: RasterDescription, pixels: RasterFormat, stored: StoredFile, instance_id: str
+    handled: HandledFile,
+    raster: RasterDescription,
+    pixels: RasterFormat,
+    stored: StoredFile,
+    instance_id: str,
+    statistics: Sequence[BandStatistics] = (),
 ) -> DatasetReport:
     """The dataset of a layer's file, with the format that `checked_format` gave.
 
@@ -39,6 +46,7 @@ def dataset_report(
         shape=raster.shape,
         transform=raster.transform,
         footprint_wkt=raster.footprint_wkt,
+        statistics=[_statistics(band) for band in statistics],
     )
 
 
@@ -56,3 +64,10 @@ def checked_format(handled: HandledFile, raster: RasterDescription) -> RasterFor
     # The file is what people will read: a no-data value that is not in it would turn gaps into values.
     log.warning("layer %s: no-data value %g of the file, not %g of the graph", file.layer, raster.nodata, pixels.nodata)
     return pixels.model_copy(update={"nodata": raster.nodata})
+
+
+def _statistics(band: BandStatistics) -> LayerStatistics:
+    """What can be written as JSON: figures that are not finite say nothing."""
+    figures = {"minimum": band.minimum, "maximum": band.maximum, "mean": band.mean, "stddev": band.stddev}
+    finite = {name: value for name, value in figures.items() if value is not None and math.isfinite(value)}
+    return LayerStatistics(**finite, valid_percent=band.valid_percent)

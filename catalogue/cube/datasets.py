@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from catalogue.cube.variables import Number
 from catalogue.database import Connection
 from catalogue.places import bounding_box, geojson_of
-from common.messages import DatasetReport
+from common.errors import NotFoundError
+from common.messages import DatasetReport, LayerStatistics
 from common.times import UtcDatetime
 
 
@@ -61,6 +62,8 @@ class Dataset(BaseModel):
     epsg: int | None
     shape: list[int] | None
     transform: list[float] | None
+    statistics: list[LayerStatistics] = []
+    """One a band, of the pixels as they are stored; empty where they are not known."""
     footprint: dict[str, object] | None
     indexed_at: UtcDatetime
 
@@ -84,17 +87,51 @@ async def index_layers(connection: Connection, layers: Sequence[IndexedLayer]) -
 
 _UPSERT = """
 INSERT INTO dataset (record_id, instance_id, tile, tile_id, aoi, job_id, layer, uri, size, sha256, dtype, nodata, min_value, max_value,
-                     real_min, real_max, exponent, bands, epsg, shape, transform, footprint, bbox)
+                     real_min, real_max, exponent, bands, epsg, shape, transform, footprint, bbox,
+                     statistics)
 SELECT s.record_id, $2, t.source_id || CASE WHEN s.clip IS NULL THEN '' ELSE '@' || a.name END, t.id, a.name,
-       $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20
+       $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21
 FROM tile t JOIN scene s ON s.id = t.scene_id JOIN aoi a ON a.id = t.aoi_id WHERE t.id = $1
 ON CONFLICT (record_id, instance_id, tile) DO UPDATE SET
     tile_id = excluded.tile_id, aoi = excluded.aoi, job_id = excluded.job_id, layer = excluded.layer, uri = excluded.uri,
     size = excluded.size, sha256 = excluded.sha256, dtype = excluded.dtype, nodata = excluded.nodata, min_value = excluded.min_value,
     max_value = excluded.max_value, real_min = excluded.real_min, real_max = excluded.real_max, exponent = excluded.exponent,
     bands = excluded.bands, epsg = excluded.epsg, shape = excluded.shape, transform = excluded.transform,
-    footprint = excluded.footprint, bbox = excluded.bbox, indexed_at = now()
+    footprint = excluded.footprint, bbox = excluded.bbox, statistics = excluded.statistics, indexed_at = now()
 """
+
+
+@dataclass(frozen=True)
+class DatasetFile:
+    """The file of a dataset."""
+
+    id: UUID
+    layer: str
+    uri: str
+    size: int
+    sha256: str
+
+
+async def find_file(connection: Connection, dataset: UUID) -> DatasetFile:
+    """Raises NotFoundError."""
+    row = await connection.fetchrow("SELECT id, layer, uri, size, sha256 FROM dataset WHERE id = $1", dataset)
+    if row is None:
+        raise NotFoundError(f"there is no dataset {dataset}", field="id")
+    return DatasetFile(**row)
+
+
+async def item_files(connection: Connection, aoi: str, item: str) -> list[DatasetFile]:
+    """The files of a STAC item, by layer; raises NotFoundError where there is no such item."""
+    rows = await connection.fetch(
+        """SELECT d.id, d.layer, d.uri, d.size, d.sha256 FROM stac_item i
+           JOIN dataset d ON d.record_id = i.record_id AND d.tile = i.tile AND d.aoi = i.aoi
+           WHERE i.aoi = $1 AND i.id = $2 ORDER BY d.layer, d.id""",
+        aoi,
+        item,
+    )
+    if not rows:
+        raise NotFoundError(f"there is no item '{item[:200]}' in '{aoi[:100]}'", field="item")
+    return [DatasetFile(**row) for row in rows]
 
 
 async def list_datasets(
@@ -152,4 +189,5 @@ def _row(layer: IndexedLayer) -> tuple[object, ...]:
         list(report.transform) if report.transform else None,
         shapely.to_wkb(footprint) if footprint is not None else None,
         bounding_box(footprint) if footprint is not None else None,
+        [band.model_dump(mode="json") for band in report.statistics],
     )

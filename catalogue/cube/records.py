@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -77,16 +77,54 @@ async def reuse_or_create(connection: Connection, specs: Sequence[RecordSpec]) -
     return [ids[(spec.name, spec.time, spec.identity)] for spec in specs]
 
 
-async def list_records(connection: Connection, *, name: str = "", offset: int = 0, limit: int = 100) -> list[Record]:
-    """By time and name; `name` exactly, where given."""
+@dataclass(frozen=True)
+class RecordQuery:
+    """Which records are wanted; what is empty does not narrow them down."""
+
+    name: str = ""
+    """A name, or a pattern with `*` and `?`."""
+    tags: dict[str, str] = field(default_factory=dict)
+    """Tags they have, with these values."""
+    first: datetime | None = None
+    last: datetime | None = None
+    """Their time lies between, both included."""
+    area: BaseGeometry | None = None
+    """EPSG:4326; their bounding box touches its bounding box."""
+
+
+async def list_records(connection: Connection, query: RecordQuery = RecordQuery(), *, offset: int = 0, limit: int = 100) -> list[Record]:
+    """By time and name. By the indexes record_name, record_tags, record_time and record_bbox."""
+    conditions: list[str] = []
+    values: list[object] = [offset, limit]
+
+    def where(condition: str, value: object) -> None:
+        values.append(value)
+        conditions.append(condition.format(f"${len(values)}"))
+
+    if "*" in query.name or "?" in query.name:
+        where("name LIKE {}", _like(query.name))
+    elif query.name:
+        where("name = {}", query.name)
+    if query.tags:
+        where("tags @> {}::jsonb", query.tags)
+    if query.first is not None:
+        where("time >= {}", query.first)
+    if query.last is not None:
+        where("time <= {}", query.last)
+    if query.area is not None:
+        where("bbox && {}::box", bounding_box(query.area))
     rows = await connection.fetch(
-        """SELECT id, name, time, tags, footprint FROM record WHERE $1 = '' OR name = $1
-           ORDER BY time, name, id OFFSET $2 LIMIT $3""",
-        name,
-        offset,
-        limit,
+        f"""SELECT id, name, time, tags, footprint FROM record WHERE {" AND ".join(conditions) or "true"}
+            ORDER BY time, name, id OFFSET $1 LIMIT $2""",  # noqa: S608 - conditions of this function, values are bound
+        *values,
     )
     return [_record(dict(row)) for row in rows]
+
+
+def _like(pattern: str) -> str:
+    """A pattern of `*` and `?` as one of LIKE."""
+    plain = "".join(f"\\{character}" if character in "\\%_" else character for character in pattern)
+    return plain.replace("*", "%").replace("?", "_")
 
 
 async def get_record(connection: Connection, record_id: UUID) -> Record:

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from catalogue.auth.demo import PATHS
 from catalogue.auth.gate import Gate, guard
+from catalogue.http import files, stac
 from catalogue.http.endpoints import ENDPOINTS
 from catalogue.http.openapi import describe
 from catalogue.http.problems import problems
@@ -27,6 +28,8 @@ def create_app(around: Services) -> web.Application:
     if gate.demo is not None:
         for path in PATHS:
             app.router.add_post(path, gate.demo.answer)
+    stac.prepare(app)
+    files.prepare(app)
     app[DESCRIPTION] = json.dumps(describe(), allow_nan=False)
     return app
 

@@ -1,14 +1,13 @@
-"""`/cube`: variables and instances to create and list, records and datasets to look at."""
+"""`/cube`: variables and instances to create and list, records and datasets to look at and search."""
 
 from __future__ import annotations
-
-from uuid import UUID
 
 from aiohttp import web
 
 from catalogue.cube import datasets, records, variables
-from catalogue.http.requests import json_answer, page_of, query_text, read_json
+from catalogue.http.requests import json_answer, page_of, query_text, read_json, uuid_in
 from catalogue.http.services import services
+from catalogue.stac.search import area_of_bbox, interval, numbers_in
 from catalogue.workflow.views import Page
 from common.errors import UserError
 
@@ -37,15 +36,15 @@ async def put_variable(request: web.Request) -> web.Response:
 
 
 async def list_records(request: web.Request) -> web.Response:
-    page = _page(request)
+    page, query = _page(request), _record_query(request)
     async with services(request).pool.acquire() as connection:
-        found = await records.list_records(connection, name=_text(request, "name"), offset=page.offset, limit=_one_more(page))
+        found = await records.list_records(connection, query, offset=page.offset, limit=_one_more(page))
     return _paged("records", found, page)
 
 
 async def get_record(request: web.Request) -> web.Response:
     async with services(request).pool.acquire() as connection:
-        return json_answer(await records.get_record(connection, _uuid(request.match_info["id"], "id")))
+        return json_answer(await records.get_record(connection, uuid_in(request.match_info["id"], "id")))
 
 
 async def list_datasets(request: web.Request) -> web.Response:
@@ -54,7 +53,7 @@ async def list_datasets(request: web.Request) -> web.Response:
         found = await datasets.list_datasets(
             connection,
             aoi=_text(request, "aoi"),
-            record=_uuid(request.query["record"], "record") if "record" in request.query else None,
+            record=uuid_in(request.query["record"], "record") if "record" in request.query else None,
             variable=_text(request, "variable"),
             instance=_text(request, "instance"),
             offset=page.offset,
@@ -80,11 +79,15 @@ def _text(request: web.Request, key: str) -> str:
     return query_text(request.query.get(key, ""), key)
 
 
-def _uuid(text: str, field: str) -> UUID:
-    try:
-        found = UUID(text)
-    except ValueError:
-        found = None
-    if found is None or str(found) != text.lower():
-        raise UserError(f"'{text[:60]}' is not a UUID", field=field)
-    return found
+def _record_query(request: web.Request) -> records.RecordQuery:
+    """Name or pattern, tags as `NAME=VALUE,NAME=VALUE`, `datetime` and `bbox` as STAC writes them."""
+    tags: dict[str, str] = {}
+    for pair in filter(None, _text(request, "tags").split(",")):
+        name, separator, value = pair.partition("=")
+        if not separator or not name:
+            raise UserError(f"'{pair[:60]}' is not NAME=VALUE", field="tags")
+        tags[name] = value
+    times, numbers = _text(request, "datetime"), _text(request, "bbox")
+    first, last = interval(times) if times else (None, None)
+    area = area_of_bbox(numbers_in(numbers)) if numbers else None
+    return records.RecordQuery(_text(request, "name"), tags, first, last, area)

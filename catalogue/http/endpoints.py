@@ -2,64 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Any
-
-from aiohttp import web
-from pydantic import BaseModel
-
 from catalogue.cube.datasets import Dataset
 from catalogue.cube.records import Record
 from catalogue.cube.variables import Variable, VariableSpec
+from catalogue.hook.endpoints import ORDERING
 from catalogue.http import areas, catalog, cube, system
+from catalogue.http.endpoint import JSON, STRING, TEXT, Answer, Content, Endpoint, ListOf, Schema
+from catalogue.http.reading import READING
 from catalogue.workflow import views
 from catalogue.workflow.dead import DeadLetter
 from common.payload import Payload
 
-Schema = dict[str, Any]
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-TEXT = "text/plain"
-JSON = "application/json"
-
-
-@dataclass(frozen=True)
-class ListOf:
-    """A JSON array of a model, or of an object with a page of them under a key."""
-
-    model: type[BaseModel]
-    key: str = ""
-
-
-Content = type[BaseModel] | ListOf | Schema
-"""What an answer or a body holds: a model, a list of it, or a JSON schema."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    description: str
-    content: dict[str, Content] = field(default_factory=dict)
-    """By media type; empty: no body."""
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    method: str
-    path: str
-    handler: Handler
-    summary: str
-    answers: dict[int, Answer]
-    query: tuple[str, ...] = ()
-    """Names of parameters described in `openapi.PARAMETERS`."""
-    described: dict[str, str] = field(default_factory=dict)
-    """Parameters that are described there under another name than their own."""
-    body: dict[str, Content] = field(default_factory=dict)
-    open: bool = False
-    """Needs no token."""
-
-
-STRING: Schema = {"type": "string"}
 FEATURE_COLLECTION: Schema = {
     "type": "object",
     "required": ["type", "features", "properties"],
@@ -275,7 +228,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         cube.list_records,
         "Records, by time",
         {200: Answer("A page", {JSON: ListOf(Record, "records")})},
-        query=("name", *_PAGE),
+        query=("name", "tags", "datetime", "bbox", *_PAGE),
+        described={"name": "record_name"},
     ),
     Endpoint("GET", "/cube/records/{id}", cube.get_record, "A record", {200: Answer("Record", {JSON: Record})}),
     Endpoint(
@@ -287,4 +241,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         query=("aoi", "record", "variable", "instance", *_PAGE),
         described={"aoi": "in_aoi"},
     ),
+    *READING,
+    *ORDERING,
 )

@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
-from catalogue.http.endpoints import ENDPOINTS, Answer, Content, Endpoint, ListOf, Schema
+from catalogue.http.endpoint import Answer, Content, Endpoint, ListOf, Schema
+from catalogue.http.endpoints import ENDPOINTS
 from catalogue.http.problems import MEDIA_TYPE
 from catalogue.workflow.status import Status
 
@@ -39,6 +40,42 @@ PARAMETERS: dict[str, tuple[str, Schema]] = {
     "instance": ("Name of an instance", _TEXT),
     "seq": ("Number of a dead letter", {"type": "integer", "minimum": 0, "maximum": 10**15}),
     "layers": ("Whether the layers go, too", {"type": "string", "enum": ["true", "false"]}),
+    "collection": ("Id of a collection: the name of an AOI", {**_TEXT, "examples": ["Example"]}),
+    "item": ("Id of an item", {**_TEXT, "examples": ["Example"]}),
+    "file_name": ("Name of the file", {**_TEXT, "examples": ["layer.tif"]}),
+    "size": ("Pixels of the longer side", {"type": "integer", "minimum": 16, "maximum": 2048}),
+    "record_name": ("A name, or a pattern with * and ?", _TEXT),
+    "tags": (
+        "Tags and their values: NAME=VALUE, several with commas between",
+        {"type": "string", "pattern": "^$|^[^\\u0000=,]+=[^\\u0000,]*$"},
+    ),
+    "datetime": (
+        "A moment, or two with a slash between, .. for an open end",
+        {"type": "string", "examples": ["2024-05-14T10:00:00Z", "2024-01-01T00:00:00Z/.."]},
+    ),
+    "bbox": ("West, south, east, north in degrees", {"type": "string", "examples": ["10,50,11,51"]}),
+    "collections": ("Ids of collections, with commas between", {**_TEXT, "examples": ["Example"]}),
+    "ids": ("Ids of items, with commas between", _TEXT),
+    "intersects": ("A GeoJSON geometry", {"type": "string", "examples": ['{"type": "Point", "coordinates": [10.5, 50.5]}']}),
+    "stac_limit": ("Items of a page, not more than 1000", {"type": "integer", "minimum": 1, "maximum": 999_999_999}),
+    "stac_token": ("Where the page begins: from the link to the next page", {"type": "string"}),
+    "stac_sortby": (
+        "Properties to sort by, with commas between; - before one sorts it downwards",
+        {"type": "string", "examples": ["-datetime"]},
+    ),
+    "stac_fields": ("Parts of an item that are wanted, with commas between; - before one leaves it out", _TEXT),
+    "stac_filter": ("CQL2", {"type": "string", "examples": ["eo:cloud_cover < 20"]}),
+    "stac_filter_lang": ("Language of the filter", {"type": "string", "enum": ["cql2-text", "cql2-json"]}),
+    "$filter": ("Condition, in OData", {**_TEXT, "examples": ["Name eq 'data-harvest'", "contains(Name,'x') and Priority gt 1"]}),
+    "$orderby": ("Properties to sort by, with commas between", {**_TEXT, "examples": ["Id asc"]}),
+    "$top": ("Entries of a page", {"type": "integer", "minimum": 0, "maximum": 1000}),
+    "$skip": ("Entries to leave out", {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}),
+    "$count": ("Whether to count the whole list", {"type": "string", "enum": ["true", "false"]}),
+    "$expand": ("What to show in full: WorkflowOptions, of workflows", {**_TEXT, "examples": ["WorkflowOptions"]}),
+    "order_number": ("Number of an order", _NUMBER),
+    "product_number": ("Number of a product of an order", _NUMBER),
+    "expires": ("Of the link", _TEXT),
+    "signature": ("Of the link", _TEXT),
     "page": ("Page, from 0", _COUNT),
     "limit": ("Entries of a page", _COUNT),
     "payload_page": ("Page of the search, from 0; instead of the payload's", {"type": "integer", "minimum": 0, "maximum": 1_000_000}),

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import TypeVar
 from urllib.parse import parse_qsl
+from uuid import UUID
 
 from aiohttp import BodyPartReader, web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -128,6 +129,17 @@ def query_number(request: web.Request, key: str) -> int | None:
     if not text.isascii() or not text.isdigit() or len(text) > 9:
         raise UserError(f"'{text[:40]}' is not a number of 0 or more", field=key)
     return int(text)
+
+
+def uuid_in(text: str, field: str) -> UUID:
+    """The UUID of a URL; raises UserError naming `field`."""
+    try:
+        found = UUID(text)
+    except ValueError:
+        found = None
+    if found is None or str(found) != text.lower():
+        raise UserError(f"'{text[:60]}' is not a UUID", field=field)
+    return found
 
 
 def query_text(text: str, key: str) -> str:
