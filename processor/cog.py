@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from processor.statistics import write_statistics
 BLOCK = 512
 """Pixels of a block of the COG, each way; see `block_size`."""
 
-_CHUNK = 4 * BLOCK
+CHUNK = 4 * BLOCK
 """Pixels read and written at once, each way."""
 
 _CACHE_MB = 256
@@ -42,6 +42,10 @@ class LayerTags:
     offset: float | None = None
     categorical: bool = False
     """Classes or flags, not quantities: overviews take the most frequent value instead of the mean."""
+    bands: tuple[str, ...] = ()
+    """Names of the bands; empty: the description, numbered where there are several."""
+    metadata: dict[str, str] = field(default_factory=dict)
+    """Further tags of the file."""
 
 
 @dataclass(frozen=True)
@@ -52,37 +56,27 @@ class Shift:
     minimum: int
 
 
-def write_cog(source: Path, target: Path, tags: LayerTags, *, area: BaseGeometry | None = None, shift: Shift | None = None) -> None:
+def write_cog(
+    source: Path | str,
+    target: Path,
+    tags: LayerTags,
+    *,
+    area: BaseGeometry | None = None,
+    shift: Shift | None = None,
+    block: int | None = None,
+) -> None:
     """Write `source` (any raster GDAL reads) as the COG `target`, whole or not at all.
 
     With `area` (EPSG:4326) the raster is cropped to it along its own grid, and pixels that the area does not touch become no-data.
     Memory is bounded by the block cache, whatever the size. Raises FatalError where the area misses the raster.
     """
-    scratch = target.with_name(f".{target.name}.scratch.tif")
-    part = target.with_name(f".{target.name}.part.tif")
-    try:
-        with rasterio.Env(GDAL_CACHEMAX=_CACHE_MB, GDAL_NUM_THREADS=str(_THREADS), GDAL_PAM_ENABLED="NO"):
-            _copy_pixels(source, scratch, tags, area, shift)
-            with rasterio.open(scratch, "r+") as raster:
-                write_statistics(raster)
-            rasterio.shutil.copy(scratch, part, driver="COG", **_creation_options(scratch, categorical=tags.categorical))
-        part.replace(target)
-    finally:
-        scratch.unlink(missing_ok=True)
-        part.unlink(missing_ok=True)
-
-
-def _copy_pixels(source: Path, scratch: Path, tags: LayerTags, area: BaseGeometry | None, shift: Shift | None) -> None:
-    """Write the final pixels and tags into a plain tiled TIFF, so that costly sources (JPEG 2000) are decoded once."""
-    with ExitStack() as stack:
-        raster = stack.enter_context(rasterio.open(source))
+    with gdal_settings(), rasterio.open(source) as raster:
         nodata = raster.nodata if raster.nodata is not None else tags.nodata
         outline = area_on_grid(area, raster) if area is not None else None
         window = window_of(outline, raster) if outline is not None else Window(0, 0, raster.width, raster.height)
         if outline is not None and nodata is None:
             raise FatalError(f"{tags.description} has no no-data value: it cannot be cut to an area")
         profile: dict[str, Any] = {
-            "driver": "GTiff",
             "dtype": raster.dtypes[0],
             "count": raster.count,
             "width": window.width,
@@ -90,21 +84,53 @@ def _copy_pixels(source: Path, scratch: Path, tags: LayerTags, area: BaseGeometr
             "crs": raster.crs,
             "transform": raster.window_transform(window),
             "nodata": nodata,
-            "tiled": True,
-            "blockxsize": BLOCK,
-            "blockysize": BLOCK,
-            "bigtiff": "IF_SAFER",
         }
-        output = stack.enter_context(rasterio.open(scratch, "w", **profile))
-        _describe(output, raster, tags)
-        for part in _chunks(window):
-            pixels: NDArray[Any] = raster.read(window=part)
-            if shift is not None:
-                pixels = shifted(pixels, shift, nodata)
-            if outline is not None:
-                outside = geometry_mask([outline], pixels.shape[1:], raster.window_transform(part), all_touched=True)
-                pixels[:, outside] = nodata
-            output.write(pixels, window=Window(part.col_off - window.col_off, part.row_off - window.row_off, part.width, part.height))
+        with new_cog(target, profile, tags, block=block) as output:
+            for part in chunks(window.width, window.height):
+                there = Window(window.col_off + part.col_off, window.row_off + part.row_off, part.width, part.height)
+                pixels: NDArray[Any] = raster.read(window=there)
+                if shift is not None:
+                    pixels = shifted(pixels, shift, nodata)
+                if outline is not None:
+                    outside = geometry_mask([outline], pixels.shape[1:], raster.window_transform(there), all_touched=True)
+                    pixels[:, outside] = nodata
+                output.write(pixels, window=part)
+
+
+@contextmanager
+def new_cog(target: Path, profile: dict[str, Any], tags: LayerTags, *, block: int | None = None) -> Iterator[Any]:
+    """A raster open for writing (dtype, count, width, height, crs, transform, nodata of `profile`) that becomes the COG `target`.
+
+    Write it in the windows that `chunks` gives. At the end it gets statistics, overviews and compression; nothing is left of a failure.
+    """
+    scratch = target.with_name(f".{target.name}.scratch.tif")
+    part = target.with_name(f".{target.name}.part.tif")
+    plain = {"driver": "GTiff", "tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "bigtiff": "IF_SAFER"}
+    try:
+        with gdal_settings():
+            # Plain first: costly sources are decoded once, and statistics, overviews and pixels all come from the same file.
+            with rasterio.open(scratch, "w+", **profile, **plain) as output:
+                _describe(output, tags)
+                yield output
+            with rasterio.open(scratch, "r+") as output:
+                write_statistics(output)
+            rasterio.shutil.copy(scratch, part, driver="COG", **_creation_options(profile, block, categorical=tags.categorical))
+        part.replace(target)
+    finally:
+        scratch.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
+
+
+def chunks(width: int, height: int, size: int = CHUNK) -> Iterator[Window]:
+    """An image in windows of `size` pixels each way that fall on whole blocks of the file."""
+    for row in range(0, height, size):
+        for column in range(0, width, size):
+            yield Window(column, row, min(size, width - column), min(size, height - row))
+
+
+def gdal_settings() -> Any:
+    """The environment of GDAL for bounded work: to be entered with `with`."""
+    return rasterio.Env(GDAL_CACHEMAX=_CACHE_MB, GDAL_NUM_THREADS=str(_THREADS), GDAL_PAM_ENABLED="NO")
 
 
 def shifted(pixels: NDArray[Any], shift: Shift, nodata: float | None) -> NDArray[Any]:
@@ -114,21 +140,14 @@ def shifted(pixels: NDArray[Any], shift: Shift, nodata: float | None) -> NDArray
     return moved if nodata is None else np.where(pixels == nodata, pixels, moved)
 
 
-def _describe(output: Any, raster: Any, tags: LayerTags) -> None:
-    names = [tags.description] if raster.count == 1 else [f"{tags.description}_{band}" for band in raster.indexes]
+def _describe(output: Any, tags: LayerTags) -> None:
+    names = tags.bands or ((tags.description,) if output.count == 1 else tuple(f"{tags.description}_{band}" for band in output.indexes))
     for band, name in zip(output.indexes, names, strict=True):
         output.set_band_description(band, name)
     if tags.scale is not None or tags.offset is not None:
-        output.scales = [1.0 if tags.scale is None else tags.scale] * raster.count
-        output.offsets = [0.0 if tags.offset is None else tags.offset] * raster.count
-
-
-def _chunks(window: Window) -> Iterator[Window]:
-    """`window` in pieces that fall on whole blocks of the output."""
-    for row in range(0, window.height, _CHUNK):
-        for column in range(0, window.width, _CHUNK):
-            height, width = min(_CHUNK, window.height - row), min(_CHUNK, window.width - column)
-            yield Window(window.col_off + column, window.row_off + row, width, height)
+        output.scales = [1.0 if tags.scale is None else tags.scale] * output.count
+        output.offsets = [0.0 if tags.offset is None else tags.offset] * output.count
+    output.update_tags(**tags.metadata)
 
 
 def block_size(width: int, height: int) -> int:
@@ -138,14 +157,13 @@ def block_size(width: int, height: int) -> int:
     return next(size for size in (BLOCK, BLOCK // 2, BLOCK * 2) if size not in widths)
 
 
-def _creation_options(scratch: Path, *, categorical: bool) -> dict[str, Any]:
-    with rasterio.open(scratch) as raster:
-        dtype, block = raster.dtypes[0], block_size(raster.width, raster.height)
+def _creation_options(profile: dict[str, Any], block: int | None, *, categorical: bool) -> dict[str, Any]:
+    dtype = str(np.dtype(profile["dtype"]))
     return {
         "COMPRESS": "ZSTD",
         # STANDARD is TIFF's predictor 2, FLOATING_POINT its predictor 3; neither is made for complex numbers.
         "PREDICTOR": "NO" if dtype.startswith("complex") else "FLOATING_POINT" if dtype.startswith("float") else "STANDARD",
-        "BLOCKSIZE": block,
+        "BLOCKSIZE": block or block_size(profile["width"], profile["height"]),
         "OVERVIEWS": "AUTO",
         "OVERVIEW_RESAMPLING": "MODE" if categorical else "AVERAGE",
         "BIGTIFF": "IF_SAFER",

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 
 from common.graph.document import Step
+
+_LIBRARY = Path(str(files("common.graph") / "library"))
+"""Has graphs of SNAP, which its `gpt` reads as files."""
 
 
 @dataclass(frozen=True)
@@ -18,8 +22,8 @@ class StepSources:
     """Such as `processor.steps`: the command `python/extract_s2.py` is its module `extract_s2`."""
 
     def file(self, command: str) -> Path | None:
-        """The file of a command, inside one of the folders; links that lead out of them are not followed."""
-        for folder in self.folders:
+        """The file of a command, inside one of the folders, else of the library; links that lead out of them are not followed."""
+        for folder in (*self.folders, _LIBRARY):
             path = (folder / command).resolve()
             if path.is_relative_to(folder.resolve()) and path.is_file():
                 return path

@@ -23,6 +23,9 @@ _SURFACE_TEMPERATURE = (0.00341802, 149.0)
 
 _IMAGE = re.compile(r"L\w{3}_.*?_(?:(?P<level>SR_|ST_)?B(?P<band>\d{1,2})|(?P<quality>QA_PIXEL|QA_RADSAT))\.TIFF?", re.IGNORECASE)
 
+_NUMBER = re.compile(r"_(?:MULT|ADD|CONSTANT)_BAND_|/SUN_ELEVATION$")
+"""Of the MTL: what pixels are scaled with."""
+
 
 def open_landsat(workdir: Path, scene: str) -> Product | None:
     """The Landsat product of `scene` in `workdir`, None where there is none. Raises FatalError where its metadata are broken."""
@@ -77,13 +80,21 @@ def _calibration(coefficients: dict[str, float], level: str, band: int) -> tuple
     )
 
 
+def mtl_value(folder: Path, key: str) -> float:
+    """A number of the MTL in `folder` by `GROUP/KEY`; raises FatalError where it is not there."""
+    values = _coefficients(folder)
+    if key not in values:
+        raise FatalError(f"the MTL of the product in {folder.name} does not tell {key.rpartition('/')[2]}")
+    return values[key]
+
+
 def _coefficients(folder: Path) -> dict[str, float]:
-    """The rescaling coefficients of the MTL in `folder` (JSON, XML or text) as `GROUP/KEY`; empty without an MTL."""
+    """The numbers for scaling of the MTL in `folder` (JSON, XML or text) as `GROUP/KEY`; empty without an MTL."""
     readers = (("*_MTL.json", _from_json), ("*_MTL.xml", _from_xml), ("*_MTL.txt", _from_text))
     for pattern, read in readers:
         for path in sorted(folder.glob(pattern)):
             try:
-                return {key: float(value) for key, value in read(path).items() if "_MULT_BAND_" in key or "_ADD_BAND_" in key}
+                return {key: float(value) for key, value in read(path).items() if _NUMBER.search(key)}
             except (ValueError, TypeError, AttributeError) as error:
                 raise FatalError(f"{path.name} cannot be read: {error}") from None
     return {}

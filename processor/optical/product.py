@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from common.errors import FatalError
 
@@ -21,6 +22,14 @@ class Band:
     offset: float | None = None
     nodata: float | None = None
     """What the product says where the file itself says nothing."""
+    index: int = 1
+    """Of the band in its file."""
+
+    def scaling(self, raster: Any) -> tuple[float, float]:
+        """Scale and offset of its pixels: the product's, else those its open file is tagged with."""
+        if self.scale is None and self.offset is None:
+            return raster.scales[0], raster.offsets[0]
+        return 1.0 if self.scale is None else self.scale, 0.0 if self.offset is None else self.offset
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,15 @@ class Product:
         if layer not in self.bands:
             raise FatalError(f"{self.name} has no band {layer}; it has {', '.join(sorted(self.bands)) or 'none'}")
         return self.bands[layer]
+
+    def chosen(self, layers: Iterable[str]) -> dict[str, Band]:
+        """The bands of these layers, in order; raises FatalError naming all that are missing, by themselves or as files."""
+        wanted = list(dict.fromkeys(layers))
+        missing = [layer for layer in wanted if layer not in self.bands or not self.bands[layer].path.is_file()]
+        if missing:
+            there = ", ".join(sorted(self.bands)) or "none"
+            raise FatalError(f"{self.name} lacks {'band' if len(missing) == 1 else 'bands'} {', '.join(missing)}; it has {there}")
+        return {layer: self.bands[layer] for layer in wanted}
 
 
 def product_files(workdir: Path, pattern: str) -> list[Path]:

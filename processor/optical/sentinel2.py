@@ -43,6 +43,11 @@ def open_safe(workdir: Path, scene: str) -> Product | None:
     return Product(scene or metadata.parent.name, bands)
 
 
+def default_band(layer: str, path: Path, source_id: str) -> Band:  # noqa: ARG001 - one signature for all sensors
+    """A band of which nothing is known but its name: reflectance without offset."""
+    return Band(path, nodata=NODATA) if layer in CATEGORICAL else Band(path, SCALE, 0.0, NODATA)
+
+
 def _images(folder: Path) -> dict[str, Path]:
     finest: dict[str, tuple[int, Path]] = {}
     granules = {path.relative_to(folder).parts[1] for path in folder.glob("GRANULE/*/IMG_DATA")}

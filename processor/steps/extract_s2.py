@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from processor.optical.assets import open_assets
-from processor.optical.product import CATEGORICAL, Band, Product
-from processor.optical.sentinel2 import NODATA, SCALE, open_safe
+from processor.optical.product import Product
+from processor.optical.sentinel2 import SCALE, default_band, open_safe
 from processor.steps._extraction import extraction_parser, is_true, run_extraction
 
 
@@ -19,8 +19,4 @@ def main(argv: list[str]) -> int:
 
 
 def _open(workdir: Path, scene: str) -> Product | None:
-    return open_assets(workdir, scene, _default_band) or open_safe(workdir, scene)
-
-
-def _default_band(layer: str, path: Path, source_id: str) -> Band:  # noqa: ARG001 - one signature for all sensors
-    return Band(path, nodata=NODATA) if layer in CATEGORICAL else Band(path, SCALE, 0.0, NODATA)
+    return open_assets(workdir, scene, default_band) or open_safe(workdir, scene)
