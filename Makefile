@@ -29,6 +29,7 @@ chaos: $(VENV)/.test ## Random faults against a stack of processes: SEEDS runs, 
 lint: $(VENV)/.lint ## Style and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/hadolint deploy/Containerfile deploy/Containerfile.snap
 
 types: $(VENV)/.lint ## Static types
 	$(BIN)/mypy

@@ -71,8 +71,12 @@ async def open_pool(url: str, *, size: int, wait_s: float = 30.0) -> Pool:
             await asyncio.sleep(0.1)
         except (asyncpg.PostgresError, ValueError) as error:
             raise ConfigurationError(f"database.url: {error}") from None
-    async with pool.acquire() as connection:
-        await migrate(connection)
+    try:
+        async with pool.acquire() as connection:
+            await migrate(connection)
+    except BaseException:
+        await pool.close()
+        raise
     return pool
 
 
@@ -82,6 +86,8 @@ async def migrate(connection: Connection) -> list[int]:
         raise ConfigurationError(
             f"database.url: PostgreSQL {MINIMUM_VERSION} or later is needed, not {connection.get_server_version().major}"
         )
+    if not await _lacks_migrations(connection):
+        return []
     applied: list[int] = []
     await connection.execute("SELECT pg_advisory_lock($1)", _MIGRATION_LOCK)
     try:
@@ -89,11 +95,9 @@ async def migrate(connection: Connection) -> list[int]:
             "CREATE TABLE IF NOT EXISTS schema_migration"
             " (version integer PRIMARY KEY, name text NOT NULL, checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
         )
-        done = {row["version"]: row["checksum"] for row in await connection.fetch("SELECT version, checksum FROM schema_migration")}
+        done = {row["version"] for row in await connection.fetch("SELECT version FROM schema_migration")}
         for migration in migrations():
             if migration.version in done:
-                if done[migration.version] != migration.checksum:
-                    raise ConfigurationError(f"migration {migration.name} was changed after it had been applied to this database")
                 continue
             async with connection.transaction():
                 await connection.execute(migration.sql)
@@ -105,9 +109,24 @@ async def migrate(connection: Connection) -> list[int]:
                 )
             log.info("database migrated: %s", migration.name)
             applied.append(migration.version)
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise ConfigurationError(
+            f"database.url: this role may not migrate the database ({error}): run `python -P -m catalogue.migrate` as its owner"
+        ) from None
     finally:
         await connection.execute("SELECT pg_advisory_unlock($1)", _MIGRATION_LOCK)
     return applied
+
+
+async def _lacks_migrations(connection: Connection) -> bool:
+    """Raises ConfigurationError for a migration that is not the one that was applied."""
+    if await connection.fetchval("SELECT to_regclass('schema_migration')") is None:
+        return True
+    done = {row["version"]: row["checksum"] for row in await connection.fetch("SELECT version, checksum FROM schema_migration")}
+    for migration in migrations():
+        if done.get(migration.version, migration.checksum) != migration.checksum:
+            raise ConfigurationError(f"migration {migration.name} was changed after it had been applied to this database")
+    return any(migration.version not in done for migration in migrations())
 
 
 def migrations() -> list[Migration]:
