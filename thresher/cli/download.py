@@ -42,7 +42,7 @@ def download(
 
 def _follow(command: list[str]) -> ExitCode:
     """Show what the downloader tells, and say how it ended."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=_environment(), text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=service_environment(), text=True)
     assert process.stdout is not None
     kinds: list[str] = []
     try:
@@ -84,7 +84,7 @@ def _bars() -> Progress:
     return Progress(*columns, console=complaints(), disable=not sys.stderr.isatty())
 
 
-def _environment() -> dict[str, str]:
+def service_environment() -> dict[str, str]:
     """Ours, so that the same code is found also where it is not installed."""
     from common.identity import own_root
 

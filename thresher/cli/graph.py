@@ -1,17 +1,17 @@
-"""`graph check`, `graph explain` and `graph run`: graphs tried out without a service."""
+"""`graph check`, `graph explain` and `graph run`: graphs tried out without a service, by the processor in a process of its own."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import subprocess
+import sys
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from thresher.cli.console import ExitCode, complain, note, output, told_plainly
-
-if TYPE_CHECKING:
-    from thresher.trial import Trial
+from thresher.cli.console import told_plainly
+from thresher.cli.download import service_environment
 
 graph = typer.Typer(no_args_is_help=True, help="Processing graphs, tried out without a service.", rich_markup_mode=None)
 
@@ -33,18 +33,7 @@ Number = Annotated[int, typer.Option("--number", help="Number of the tile in its
 @told_plainly
 def check(name: Name, folder: Folders = None, config: Config = None) -> None:
     """Read a graph and say what is wrong with it."""
-    from thresher.graph_report import problems, remarks
-
-    trial = _trial(name, folder, config)
-    for remark in remarks(trial):
-        note(remark)
-    wrong = list(problems(trial))
-    for problem in wrong:
-        complain(problem)
-    if wrong:
-        raise typer.Exit(ExitCode.USAGE)
-    steps, layers = len(trial.graph.document.processing_steps), ", ".join(sorted(trial.graph.indexed_layers)) or "none"
-    output().print(f"{trial.graph.name}: {steps} steps for workers that serve {trial.graph.capability}; layers it can index: {layers}")
+    _ask("check", name, folder=folder, config=config)
 
 
 @graph.command("explain")
@@ -64,16 +53,13 @@ def explain(
     config: Config = None,
 ) -> None:
     """Print what would run for a tile: files, commands with their arguments, what is kept. Nothing is run."""
-    from thresher.graph_report import explanation
-
-    trial = _trial(name, folder, config, scene, tile, date, previous, reference, swath, number, layers, values)
-    for line in explanation(trial):
-        output().print(line, markup=False)
+    tiles = {"scene": scene, "tile": tile, "date": date, "previous": previous, "reference": reference, "swath": swath, "number": number}
+    _ask("explain", name, **tiles, layers=layers, set=values, folder=folder, config=config)
 
 
 @graph.command("run")
 @told_plainly
-def run_graph(
+def run(
     name: Name,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where to put the layers.")],
     product: Annotated[Path | None, typer.Option("--product", metavar="PATH", help="The product: its folder or archive.")] = None,
@@ -95,55 +81,20 @@ def run_graph(
     config: Config = None,
 ) -> None:
     """Run a graph on a product at hand. What its steps print is kept in `steps.log`."""
-    from dataclasses import replace
-
-    from thresher.trial import product_name, run_trial
-
-    scene = scene or (product_name(product) if product else "")
-    trial = _trial(name, folder, config, scene, tile, date, previous, reference, swath, number, layers, values)
-    trial = replace(trial, inputs={layer: Path(path) for layer, path in _pairs(inputs, "--input").items()})
-    for made in run_trial(trial, product, out, clip):
-        output().print(f"{made.path} ({made.layer}: {made.note})" if made.note else str(made.path), markup=False)
+    tiles = {"scene": scene, "tile": tile, "date": date, "previous": previous, "reference": reference, "swath": swath, "number": number}
+    files = {"out": out, "product": product, "input": inputs, "clip": clip}
+    _ask("run", name, **files, **tiles, layers=layers, set=values, folder=folder, config=config)
 
 
-def _trial(
-    name: str,
-    folders: list[Path] | None,
-    config: Path | None,
-    scene: str = "",
-    tile: str = "",
-    date: datetime | None = None,
-    previous: str = "",
-    reference: str = "",
-    swath: str = "",
-    number: int = 0,
-    layers: str = "",
-    values: list[str] | None = None,
-) -> Trial:
-    from common.config import load_settings
-    from common.features import TilePlace
-    from common.graph.tiles import GraphTiles
-    from thresher.trial import SAMPLE_SCENE, Trial, find_graph, sample_tile
-
-    found, around = find_graph(name, folders or [], load_settings(config))
-    moment = date.replace(tzinfo=UTC) if date else None
-    place = TilePlace(swath_id=swath, tile_nr=number)
-    scene = scene or SAMPLE_SCENE
-    tiles = GraphTiles(
-        sample_tile(scene, tile=tile, date=moment, place=place),
-        sample_tile(previous, tile=tile or scene, place=place, number=2) if previous else None,
-        sample_tile(reference, tile=tile or scene, place=place, number=3) if reference else None,
-    )
-    return Trial(found, tiles, {**_pairs(values, "--set"), "layers": layers, "clip": ""}, around)
+def _ask(action: str, name: str, **options: object) -> None:
+    """Have the processor do it; its exit code is ours."""
+    command = [sys.executable, "-P", "-m", "processor.graphs", action]
+    for key, value in options.items():
+        command += [f"--{key}={_text(each)}" for each in (value if isinstance(value, list) else [value]) if each]
+    code = subprocess.run([*command, "--", name], env=service_environment(), check=False).returncode
+    if code:
+        raise typer.Exit(code if code > 0 else 128 - code)
 
 
-def _pairs(texts: list[str] | None, option: str) -> dict[str, str]:
-    from common.errors import UserError
-
-    pairs = {}
-    for text in texts or []:
-        key, is_pair, value = text.partition("=")
-        if not is_pair or not key:
-            raise UserError(f"{option} {text}: KEY=VALUE is expected")
-        pairs[key] = value
-    return pairs
+def _text(value: object) -> str:
+    return value.date().isoformat() if isinstance(value, datetime) else str(value)

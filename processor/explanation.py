@@ -11,7 +11,7 @@ from common.graph.conditions import is_handled, tile_condition_holds
 from common.graph.document import ALL, Action, Condition, ConfigArg, GraphDocument, InArg, OutArg, OutFile
 from common.graph.plan import graph_config, planned_step
 from common.graph.tiles import GraphTiles
-from thresher.trial import Trial
+from processor.trial import Trial
 
 OURS = ("workdir", "layers", "clip")
 """Settings that are always there."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from common.archives import is_archive
+from common.archives import is_archive, unpack
 from common.config import Settings
 from common.errors import ThresherError, UserError
 from common.features import TilePlace
@@ -23,9 +23,6 @@ from common.layers import PRODUCT
 from common.messages import SceneRef, TileRef
 from common.product import MANIFEST_NAME
 from common.product_names import parse_product_name
-from common.threads import NEVER
-from downloader.copying import copy_file, copy_tree
-from downloader.products import place_archive
 from processor.datasets import checked_format
 from processor.rasters import describe_raster
 
@@ -33,6 +30,7 @@ PACKAGES = ("processor.steps", "downloader.steps")
 SAMPLE_SCENE = "SCENE"
 _SAMPLE_DATE = datetime(2022, 1, 4, tzinfo=UTC)
 _PART = ".part-"
+_SAFE_MARKS = ("manifest.safe", "MTD_MSIL*.xml")
 
 
 @dataclass(frozen=True)
@@ -162,18 +160,31 @@ def _stage(product: Path, folder: Path) -> None:
     """As a downloader leaves a product: a SAFE or another folder below `folder`, separate assets directly in it."""
     if product.is_dir():
         is_assets = (product / MANIFEST_NAME).is_file()
-        copy_tree(product, folder if is_assets else folder / product.resolve().name, NEVER)
+        shutil.copytree(product, folder if is_assets else folder / product.resolve().name)
     elif product.is_file() and is_archive(product):
-        place_archive(product, product_name(product), folder, NEVER)
+        unpack(product, folder)
+        _name_safe(folder, product_name(product))
     else:
         _copy(product, folder / product.name)
 
 
+def _name_safe(folder: Path, name: str) -> None:
+    """A product in the SAFE format is in a folder named after it, however it was packed."""
+    for place in (folder, *(entry for entry in folder.iterdir() if entry.is_dir())):
+        if any(next(place.glob(mark), None) for mark in _SAFE_MARKS):
+            aside = folder.with_name(f"{folder.name}.unpacked")
+            place.rename(aside)
+            folder.mkdir(exist_ok=True)
+            aside.rename(folder / f"{name}.SAFE")
+            return
+
+
 def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
-        copy_tree(source, target, NEVER)
+        shutil.copytree(source, target)
     elif source.is_file():
-        copy_file(source, target, NEVER)
+        shutil.copyfile(source, target)
     else:
         raise UserError(f"{source}: there is no such file or folder")
 
@@ -199,7 +210,7 @@ def _kept(trial: Trial, outcome: GraphOutcome, workdir: Path, out: Path) -> Iter
         file = handled.file
         source = workdir / file_name(handled.tile, file.layer, file.extension)
         if file.action is Action.DELETE:
-            yield MadeLayer(source, file.layer, file.action, "would be deleted from the storage")
+            yield MadeLayer(Path(source.name), file.layer, file.action, "would be deleted from the storage")
         elif file.action is Action.INDEX and asked and file.layer not in asked:
             continue
         elif file.action is not Action.IGNORE:
@@ -209,11 +220,11 @@ def _kept(trial: Trial, outcome: GraphOutcome, workdir: Path, out: Path) -> Iter
 def _moved(handled: HandledFile, source: Path, out: Path, *, is_asked: bool) -> MadeLayer:
     file = handled.file
     if file.extension == ALL and not source.exists():
-        return MadeLayer(source, file.layer, file.action, "is the whole working directory: not kept here")
+        return MadeLayer(Path(source.name), file.layer, file.action, "is the whole working directory: not kept here")
     if not source.exists():
         if is_asked:
             raise ThresherError(f"the graph ended well, but layer {file.layer} was not made ({source.name})")
-        return MadeLayer(source, file.layer, file.action, "was not made")
+        return MadeLayer(Path(source.name), file.layer, file.action, "was not made")
     note = ""
     if file.action is Action.INDEX:
         raster = describe_raster(source)
