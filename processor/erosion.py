@@ -48,7 +48,8 @@ def eroded_edge(hull: BaseGeometry, window: Window, shape: tuple[int, int], pixe
     right, bottom = min(shape[1], window.col_off + window.width + pixels), min(shape[0], window.row_off + window.height + pixels)
     outside = geometry_mask([hull], (bottom - top, right - left), rasterio.Affine(1, 0, left, 0, 1, top))
     row, column = window.row_off - top, window.col_off - left
-    return grown(outside, pixels)[row : row + window.height, column : column + window.width]
+    edge: NDArray[np.bool_] = grown(outside, pixels)[row : row + window.height, column : column + window.width]
+    return edge
 
 
 def _hull(raster: Any, nodata: float) -> BaseGeometry:
@@ -68,4 +69,5 @@ def _hull(raster: Any, nodata: float) -> BaseGeometry:
 
 
 def _empty(pixels: NDArray[Any], nodata: float) -> NDArray[np.bool_]:
-    return np.isnan(pixels) if math.isnan(nodata) else pixels == nodata
+    empty: NDArray[np.bool_] = np.isnan(pixels) if math.isnan(nodata) else pixels == nodata
+    return empty
