@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import IO, TYPE_CHECKING, cast
 
-from boto3.s3.transfer import TransferConfig
 from pydantic import SecretStr
 
 from catalogue.hook.links import Links
@@ -26,7 +25,7 @@ from common.sealing import Sealer
 from common.storage import Storage, normal_root
 from common.storage.foreign import foreign_client
 from common.storage.s3 import S3Keys, s3_errors
-from common.storage.streams import presigned, write_stream
+from common.storage.streams import forward_config, presigned, write_stream
 from common.threads import Stop, in_thread
 
 if TYPE_CHECKING:
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 FOLDER = "on-demand"
 """In our storage: where TEMPORARY results lie."""
 _SMALL = 8 * 2**20
-_PART = 16 * 2**20
 _PRESIGNED_S = 600
 
 
@@ -124,7 +122,7 @@ def _upload(client: S3Client, bucket: str, folder: str, entry: Entry, stop: Stop
             client.put_object(Bucket=bucket, Key=key, Body=content)
             return len(content)
         reader = _Forward(source, stop)
-        client.upload_fileobj(cast("IO[bytes]", reader), bucket, key, Config=TransferConfig(_PART, 2, _PART))
+        client.upload_fileobj(cast("IO[bytes]", reader), bucket, key, Config=forward_config())
         return reader.size
 
 

@@ -6,7 +6,6 @@ import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from catalogue.external.base import ExternalCatalogue
@@ -150,7 +149,7 @@ class OrderSource:
 def _standing_for(item: OrderItem) -> SceneFeature:
     """A scene for an item that has no product."""
     name = item.product if is_usable_name(item.product) else f"item-{item.id}"
-    return SceneFeature(source_id=name, data=SceneData(date=datetime.now(UTC)), wkt=_ANYWHERE)
+    return SceneFeature(source_id=name, data=SceneData(date=item.order.submitted_at), wkt=_ANYWHERE)
 
 
 def _product(name: str) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _BLOCK = 8 * 2**20
 _PART = 16 * 2**20
-_QUEUED = 4
+_QUEUED = 2
 
 
 @contextmanager
@@ -75,7 +75,7 @@ def upload_stream(client: S3Client, bucket: str, key: str, write: Callable[[IO[b
 
     writer = threading.Thread(target=run, name="writer of an upload", daemon=True)
     writer.start()
-    config = TransferConfig(multipart_threshold=_PART, multipart_chunksize=_PART, max_concurrency=2)
+    config = forward_config()
     try:
         with s3_errors(client, bucket, uri):
             client.upload_fileobj(cast("IO[bytes]", pipe.reader), bucket, key, Config=config)
@@ -83,6 +83,13 @@ def upload_stream(client: S3Client, bucket: str, key: str, write: Callable[[IO[b
         pipe.reader.abandon()
         writer.join()
     return pipe.size
+
+
+def forward_config() -> TransferConfig:
+    """For what is read once and in order: its parts wait in memory, no more of them than are on their way."""
+    config = TransferConfig(multipart_threshold=_PART, multipart_chunksize=_PART, max_concurrency=2)
+    config.max_in_memory_upload_chunks = 2
+    return config
 
 
 def presigned(storage: Storage, uri: str, name: str, seconds: int) -> str | None:
@@ -133,6 +140,13 @@ class _BucketFile(io.RawIOBase):
         buffer[: len(content)] = content
         self._place = stop
         return len(content)
+
+    def readall(self) -> bytes:
+        pieces: list[bytes] = []
+        while self._place < self._info.size:
+            buffer = memoryview(bytearray(min(_BLOCK, self._info.size - self._place)))
+            pieces.append(bytes(buffer[: self.readinto(buffer)]))
+        return b"".join(pieces)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         self._place = max(0, {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._info.size}[whence] + offset)
