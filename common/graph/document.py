@@ -170,15 +170,6 @@ AnyCondition = Annotated[Condition, BeforeValidator(_empty_is_pass)]
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=True)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _any_case(cls, data: Any) -> Any:
-        """Keys may be written in any case, as the reference reads them; the exact spelling wins."""
-        if not isinstance(data, dict) or data.keys() <= cls.model_fields.keys():
-            return data
-        exact = {key: value for key, value in data.items() if key in cls.model_fields}
-        return {**{key.lower(): value for key, value in data.items() if isinstance(key, str)}, **exact}
-
 
 class FixedArg(_Part):
     """A value written in the graph."""
@@ -343,7 +334,7 @@ def parse_graph(text: str | bytes, name: str) -> GraphDocument:
     if len(text) > MAX_BYTES:
         raise UserError(f"larger than {MAX_BYTES // 2**20} MB", field=where)
     try:
-        document: Any = json.loads(text)
+        document: Any = _lower_keys(json.loads(text))
     except RecursionError:
         raise UserError("nested too deeply", field=where) from None
     except ValueError as error:
@@ -351,3 +342,21 @@ def parse_graph(text: str | bytes, name: str) -> GraphDocument:
     if not isinstance(document, dict):
         raise UserError("must be a JSON object", field=where)
     return validated(GraphDocument, document, where=where)
+
+
+def _lower_keys(value: Any) -> Any:
+    """Keys in lower case: the reference reads them in any. Those of settings and arguments are names of their own; exact spellings win."""
+    if isinstance(value, list):
+        return [_lower_keys(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    lower: dict[str, Any] = {}
+    for key, inner in sorted(value.items(), key=lambda item: item[0].islower()):
+        match key.lower():
+            case "config":
+                lower["config"] = inner
+            case "args" if isinstance(inner, dict):
+                lower["args"] = {name: _lower_keys(argument) for name, argument in inner.items()}
+            case name:
+                lower[name] = _lower_keys(inner)
+    return lower

@@ -16,7 +16,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +28,11 @@ from common.identity import own_root
 log = logging.getLogger(__name__)
 
 REQUIRED = ("numpy", "rasterio")
-OPTIONAL = ("numba",)
-"""Loaded where it is installed."""
+"""Not numba: the module of ours that sets it up has to be the first to import it."""
 
-_THREADS = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-"""Their threads would stand in the way of forks; a worker runs a step a core anyhow."""
+_THREADS = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NUMBA_THREADING_LAYER": "workqueue"}
+"""Their threads would stand in the way of forks; a worker runs a step a core anyhow. Numba's own threads are made anew after a fork, those
+of OpenMP end the process."""
 
 _LOADING_S = 120.0
 _ANSWER_S = 30.0
@@ -134,11 +133,10 @@ class StepPool:
 
     async def _start(self) -> _Server:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        required = [*REQUIRED, *(name for name in OPTIONAL if find_spec(name))]
         with theirs:
             number = str(theirs.fileno())
             process = subprocess.Popen(  # noqa: ASYNC220 - see run_process
-                [sys.executable, "-P", pool_server.__file__, number, str(own_root()), ",".join(required), ",".join(self.packages)],
+                [sys.executable, "-P", pool_server.__file__, number, str(own_root()), ",".join(REQUIRED), ",".join(self.packages)],
                 env=self._environment,
                 cwd="/",
                 stdin=subprocess.DEVNULL,
@@ -153,7 +151,7 @@ class StepPool:
             told = json.loads(ours.recv(2**16) or "null")
             if told is None:
                 raise TemporaryError(f"the process that starts steps ended at once (exit code {process.wait()})")
-            _check(told, required)
+            _check(told, REQUIRED)
         except TimeoutError:
             server.kill()
             raise TemporaryError(f"the process that starts steps was not ready within {_LOADING_S:g} s") from None
