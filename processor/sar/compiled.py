@@ -45,10 +45,14 @@ def _is_ours(folder: Path) -> bool:
 
 
 os.environ["NUMBA_CACHE_DIR"] = str(cache_folder())
+# Of numba's ways to share work among processors, the one that goes on after a fork: steps are forked from a process that has loaded them,
+# and OpenMP ends such a process.
+os.environ.setdefault("NUMBA_THREADING_LAYER", "workqueue")
 
-import numba  # noqa: E402 - it reads the line above
+import numba  # noqa: E402 - it reads the lines above
 
-_ALLOWED = numba.get_num_threads()
+_ALLOWED: int = getattr(numba.config, "NUMBA_NUM_THREADS")  # noqa: B009 - numba adds it when it is imported
+"""`numba.get_num_threads` would start threads, in a process that others are forked from."""
 
 parallel_range: Any = numba.prange
 """`range`, the loop's turns shared among the processors."""
