@@ -6,6 +6,7 @@ What a DEM tells is above a geoid, which is added here (`processor.sar.geoid`). 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +15,26 @@ from common.errors import FatalError
 from processor.sar.compiled import compiled, compiled_parallel, parallel_range
 from processor.sar.dem_files import DemFiles
 from processor.sar.geoid import Geoid
-from processor.sar.map_grid import Lattice, MapGrid
+from processor.sar.map_grid import Lattice
 
 Floats = NDArray[np.float64]
 Heights = NDArray[np.float32]
 Mask = NDArray[np.bool_]
+
+
+class Sampled(Protocol):
+    """A grid of points in any order that is smooth: of a map, or of an image."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+
+    @property
+    def pixel_m(self) -> float:
+        """About the distance of its points."""
+
+    def lattice(self) -> Lattice:
+        """Some of its points."""
 
 
 class MissingDemError(FatalError):
@@ -40,7 +56,7 @@ class Dem:
         """For the metadata of what is made with it."""
         return f"{self.files.name}, heights above {self.geoid.name}"
 
-    def on_grid(self, grid: MapGrid, needed: Mask | None = None) -> Heights:
+    def on_grid(self, grid: Sampled, needed: Mask | None = None) -> Heights:
         """Metres above the ellipsoid at the centres of the pixels, shape `grid.shape`; memory is a few times that of the result.
 
         Where `needed` (same shape) is False, a missing height is no error but not a number; without it every height is needed.

@@ -96,16 +96,20 @@ def grid_around(longitude: Floats, latitude: Floats, crs: str, resolution_m: flo
     longitude = _unwrapped(longitude)
     name = utm_zone(float(np.mean(longitude)), float(np.mean(latitude))) if crs.strip().upper() == "UTM" else crs.strip()
     pixel = resolution_m / unit_m(name)
-    x, y = _from_degrees(name).transform(longitude, latitude)
+    x, y = project(name, longitude, latitude)
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise FatalError(f"projection: the image lies outside of where {name} is defined")
-    if CRS.from_user_input(name).is_geographic:
-        x = _unwrapped(np.asarray(x))
     left, right = math.floor(x.min() / pixel), math.ceil(x.max() / pixel)
     bottom, top = math.floor(y.min() / pixel), math.ceil(y.max() / pixel)
     if (right - left) * (top - bottom) > _MOST_PIXELS:
         raise FatalError(f"resolution: {right - left} x {top - bottom} pixels are too many; the CRS or the resolution cannot be meant")
     return MapGrid(name, left * pixel, top * pixel, pixel, right - left, top - bottom)
+
+
+def project(crs: str, longitude: Floats, latitude: Floats) -> tuple[Floats, Floats]:
+    """Coordinates in the CRS of a map, of degrees that do not jump at the antimeridian; infinite where it is not defined."""
+    x, y = _from_degrees(crs).transform(longitude, latitude)
+    return (_unwrapped(np.asarray(x)) if _known(crs).is_geographic else x), y
 
 
 def utm_zone(longitude: float, latitude: float) -> str:
