@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import shapely
 from shapely.geometry import MultiPolygon
 
-from catalogue.cube.variables import VariableSpec, apply_variable, get_variable
+from catalogue.cube.variables import InstanceSpec, VariableSpec, apply_variable, get_variable
 from catalogue.database import Connection, Pool
 from catalogue.hook.orders import ItemError, OrderItem, Resolution
 from catalogue.hook.service import HookService
@@ -22,7 +23,7 @@ from catalogue.tiles import find_tiles
 from common.errors import NotFoundError, UserError
 from common.features import SceneCollection, SceneData, SceneFeature
 from common.geometry import as_multipolygon
-from common.payload import Payload, SceneType
+from common.payload import LayerTarget, Payload, SceneType
 from common.product_names import Constellation, constellation_of
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,9 @@ log = logging.getLogger(__name__)
 _NOWHERE = "POLYGON ((-0.01 -0.01, 0.01 -0.01, 0.01 0.01, -0.01 0.01, -0.01 -0.01))"
 """Footprint of a scene that stands for an item without a product."""
 _DAY = timedelta(days=1)
+_SENTINEL1 = re.compile(r"^S1.*_[012]S([SD][HV])_")
+_POLARISATIONS = {"SH": {"HH"}, "SV": {"VV"}, "DH": {"HH", "HV"}, "DV": {"VV", "VH"}}
+_ALL_POLARISATIONS = frozenset({"HH", "HV", "VV", "VH"})
 
 
 async def start_work(pool: Pool, hook: HookService, item: OrderItem, workflow: Workflow) -> bool:
@@ -96,12 +100,26 @@ def _payload(item: OrderItem, workflow: Workflow, resolution: Resolution) -> Pay
         scene_graph_name=workflow.graphs.scene,
         tile_graph_name=workflow.graphs.tile,
         graph_config={**workflow.graphs.config, **options, **resolution.config},
-        layers=workflow.layers,
+        layers=_layers(item, workflow, resolution),
         # An item is never the same as another: its layers must not take the place of those of a payload.
         record_tags={"order": item.aoi},
         retry_count=workflow.retries,
         priority=item.order.priority,
     )
+
+
+def _layers(item: OrderItem, workflow: Workflow, resolution: Resolution) -> dict[str, LayerTarget]:
+    """Those the options ask for, of the polarisations that all the products have."""
+    found = [match.group(1) for scene in resolution.scenes if (match := _SENTINEL1.search(scene.source_id))]
+    polarisations = set.intersection(*(_POLARISATIONS[each] for each in found)) if found else None
+    layers: dict[str, LayerTarget] = {}
+    for name, spec in workflow.layers.items():
+        option, _, value = spec.when.partition("=")
+        polarisation = name.rpartition("_")[2]
+        missing = polarisations is not None and polarisation in _ALL_POLARISATIONS and polarisation not in polarisations
+        if not missing and (not option or item.order.options.get(option) == value):
+            layers[name] = LayerTarget(variable=spec.variable, instance=name)
+    return layers
 
 
 def _constellation(workflow: Workflow, resolution: Resolution) -> Constellation:
@@ -123,15 +141,16 @@ async def _still_wanted(connection: Connection, item: int) -> bool:
 
 
 async def _ensure_variables(connection: Connection, workflow: Workflow) -> None:
-    """Create the variables of the workflow's layers that are missing; those that exist are left as they are, with instances added."""
+    """Create what the workflow's layers need and is missing; a variable that exists is left as it is, with instances added."""
     for spec in workflow.variables:
+        wanted = [InstanceSpec(name=layer) for layer, target in workflow.layers.items() if target.variable == spec.name]
         try:
             existing = await get_variable(connection, spec.name)
         except NotFoundError:
-            await apply_variable(connection, spec)
+            await apply_variable(connection, spec.model_copy(update={"instances": wanted}))
             continue
         known = {instance.name for instance in existing.instances}
-        if any(instance.name not in known for instance in spec.instances):
+        missing = [instance for instance in wanted if instance.name not in known]
+        if missing:
             as_it_is = existing.model_dump(exclude={"id", "instances"})
-            instances = [instance.model_dump() for instance in spec.instances]
-            await apply_variable(connection, VariableSpec.model_validate({**as_it_is, "instances": instances}))
+            await apply_variable(connection, VariableSpec.model_validate({**as_it_is, "instances": missing}))

@@ -8,7 +8,7 @@ from typing import Any
 from catalogue.database import Connection
 from catalogue.graphs import GraphShelf
 from catalogue.hook.orders import OrderItem, OutputFile
-from catalogue.hook.workflows import Workflow
+from catalogue.hook.workflows import SourceKind, Workflow
 from common.config import Settings
 from common.features import TilePlace
 from common.graph import Graph
@@ -27,7 +27,9 @@ async def outputs_of(
     connection: Connection, item: OrderItem, workflow: Workflow, shelf: GraphShelf, settings: Settings, stored: Sequence[str]
 ) -> list[OutputFile]:
     """The layers its tile graph indexed and created; of a tile graph that does nothing, what its scene graph created."""
-    tiles = {row["id"]: _tile(row) for row in await connection.fetch(_TILES, item.aoi)}
+    # Of a pair, the partner is there for its sake only.
+    only = item.product if workflow.source is SourceKind.PAIR else None
+    tiles = {row["id"]: _tile(row) for row in await connection.fetch(_TILES, item.aoi) if only in (None, row["scene"])}
     layers = [
         OutputFile(row["uri"], layer_file_name(tiles[row["tile_id"]], row["layer"], _suffix(row["uri"])))
         for row in await connection.fetch("SELECT uri, layer, tile_id FROM dataset WHERE aoi = $1 ORDER BY tile, layer", item.aoi)

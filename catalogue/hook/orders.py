@@ -10,6 +10,7 @@ from typing import Protocol
 from uuid import UUID
 
 from catalogue.hook.workflows import Workflow
+from catalogue.workflow.views import ORDER_PREFIX
 from common.errors import ThresherError
 from common.features import SceneFeature
 
@@ -73,7 +74,7 @@ class OrderItem:
     @property
     def aoi(self) -> str:
         """Name of the AOI that holds its scenes and, as the first part of their key, its files in our storage."""
-        return f"order:{self.order.id}:{self.id}"
+        return f"{ORDER_PREFIX}{self.order.id}:{self.id}"
 
     @property
     def product(self) -> str:

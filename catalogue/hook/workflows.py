@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from catalogue.cube.variables import VariableSpec
 from common.errors import ConfigurationError, UserError
 from common.graph.hooks import SUFFIX
-from common.payload import LayerTarget, ScalarText
+from common.payload import ScalarText
 from common.validation import validated
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class SourceKind(StrEnum):
     PRODUCT = "product"
     """A product of that name, in the source of the order or in a configured catalogue."""
     PAIR = "pair"
-    """That product, and the one of the same place and orbit nearest before it within option `timespan` days."""
+    """That product, and the one of the same place and orbit that is nearest in time within option `timespan` days."""
     SERIES = "series"
     """The products of the same place within `timespan` days up to the identifier or option `timeseries_end_id`."""
     FILES = "files"
@@ -82,6 +82,14 @@ class Run(_Declared):
     """A file below the folder of the workflow file, or an image."""
 
 
+class LayerSpec(_Declared):
+    """Under which variable a layer is indexed while the order lasts, in an instance of the layer's own name."""
+
+    variable: str
+    when: str = ""
+    """`option=VALUE`: made only then. Layers that end with a polarisation are made for products that have it."""
+
+
 class Graphs(_Declared):
     scene: str = "CopyProductToStorage"
     tile: str = "Pass"
@@ -115,8 +123,8 @@ class Workflow(_Declared):
     requires: dict[str, str] = Field(default_factory=dict)
     """External tools its graphs need, by the name under which `hook.tools` declares them -> what to tell where it does not."""
     variables: list[VariableSpec] = Field(default_factory=list)
-    """Created where they are missing, for the layers."""
-    layers: dict[str, LayerTarget] = Field(default_factory=dict)
+    """For the layers: created where they are missing."""
+    layers: dict[str, LayerSpec] = Field(default_factory=dict)
     retries: Annotated[int, Field(ge=0, le=100)] = 2
     number: int = Field(0, exclude=True)
     """`Id` among the workflows of this deployment."""

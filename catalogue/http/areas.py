@@ -42,6 +42,8 @@ async def get_aoi(request: web.Request) -> web.Response:
 
 async def create_aoi(request: web.Request) -> web.Response:
     name = _name(request)
+    if name.startswith(views.ORDER_PREFIX):
+        raise UserError(f"names that begin with '{views.ORDER_PREFIX}' are those of on-demand orders", field="aoi")
     async with services(request).pool.acquire() as connection:
         if not await manual.create_aoi(connection, name):
             raise ConflictError(f"AOI '{name}' exists already", field="aoi")

@@ -20,6 +20,7 @@ from catalogue.inventory import find_scenes
 from catalogue.sentinel1.ingested import existing_bursts
 from catalogue.sentinel1.series import SeriesTile
 from catalogue.tiles import find_tiles
+from catalogue.workflow.views import ORDER_PREFIX
 from common.config import Settings
 from common.errors import UserError
 from common.features import SceneCollection
@@ -116,6 +117,8 @@ async def _tiles(payload: Payload, scenes: SceneCollection, around: Services) ->
 
 def _check_deployment(payload: Payload, settings: Settings, shelf: GraphShelf) -> None:
     """Raise UserError naming what this deployment does not have or does not allow."""
+    if payload.name.startswith(ORDER_PREFIX):
+        raise UserError(f"names that begin with '{ORDER_PREFIX}' are those of on-demand orders", field="name")
     shelf.get(payload.scene_graph_name, field="scene_graph_name")
     shelf.check_layers(payload.tile_graph_name, payload.layers)
     check_storage(payload.storage_uri, settings, "storage_uri")

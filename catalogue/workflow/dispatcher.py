@@ -26,7 +26,7 @@ from catalogue.workflow.postbox import Letter, write_letters
 from common.config import Settings
 from common.errors import ConfigurationError
 from common.messages import JobKind
-from common.messaging import JOBS, RESULTS, JobQueue, declare, is_declared, lane_of
+from common.messaging import JOBS, RESULTS, URGENT_PRIORITY, JobQueue, declare, is_declared, lane_of
 from common.tasks import stop_tasks
 
 log = logging.getLogger(__name__)
@@ -114,17 +114,9 @@ class Dispatcher:
         """Mark the next jobs as sent. Commits before anything is published: a result may come back at once. Uses job_ready."""
         async with connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock(7470002, $1)", list(JobKind).index(kind))
-            rows = await connection.fetch(
-                """UPDATE job SET state = 'sent', send = send + 1, sent_at = now(), stream_seq = NULL
-                   WHERE id IN (SELECT id FROM job WHERE state = 'ready' AND kind = $1 AND (not_before IS NULL OR not_before <= now())
-                                ORDER BY priority DESC, seq
-                                LIMIT greatest(0, least($2, $3 - (SELECT count(*) FROM job WHERE state = 'sent' AND kind = $1)))
-                                FOR NO KEY UPDATE SKIP LOCKED)
-                   RETURNING id""",
-                kind.value,
-                _BATCH,
-                self.settings.limits.in_flight,
-            )
+            arguments = (kind.value, _BATCH, self.settings.limits.in_flight)
+            # A normal lane that is full up must not hold back what is urgent.
+            rows = await connection.fetch(_CLAIM, *arguments) or await connection.fetch(_CLAIM_URGENT, *arguments, URGENT_PRIORITY)
         return [row["id"] for row in rows]
 
     async def _publish(self, letter: Letter) -> int | None:
@@ -237,6 +229,21 @@ class Dispatcher:
         except NotFoundError:
             return False
         return (message.headers or {}).get("Nats-Msg-Id") == f"{job}.{send}"
+
+
+def _claim(only: str = "") -> str:
+    """Marks the next jobs as sent, of those `only`: not more than a batch, nor than may be in flight."""
+    return f"""
+    UPDATE job SET state = 'sent', send = send + 1, sent_at = now(), stream_seq = NULL
+    WHERE id IN (SELECT id FROM job WHERE state = 'ready' AND kind = $1 AND (not_before IS NULL OR not_before <= now()) {only}
+                 ORDER BY priority DESC, seq
+                 LIMIT greatest(0, least($2, $3 - (SELECT count(*) FROM job WHERE state = 'sent' AND kind = $1 {only})))
+                 FOR NO KEY UPDATE SKIP LOCKED)
+    RETURNING id"""  # noqa: S608 - constants
+
+
+_CLAIM = _claim()
+_CLAIM_URGENT = _claim("AND priority >= $4")
 
 
 async def _note(connection: Connection, placed: list[tuple[Letter, int]]) -> list[int]:

@@ -15,6 +15,9 @@ from common.errors import NotFoundError
 from common.features import SceneData, TileData
 from common.times import UtcDatetime
 
+ORDER_PREFIX = "order:"
+"""Of the names of AOIs that belong to on-demand orders."""
+
 
 class View(BaseModel):
     model_config = ConfigDict(frozen=True, populate_by_name=True)
@@ -123,7 +126,7 @@ class Page:
 
 
 async def list_aois(connection: Connection, pattern: str = "*") -> list[AoiHead]:
-    """The AOIs whose name matches a pattern of `*` and `?`."""
+    """The AOIs whose name matches a pattern of `*` and `?`; those of orders only if it says `order:`."""
     like = pattern.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("*", "%").replace("?", "_")
     rows = await connection.fetch(
         """SELECT a.name, c.counts FROM aoi a LEFT JOIN LATERAL (
@@ -132,8 +135,10 @@ async def list_aois(connection: Connection, pattern: str = "*") -> list[AoiHead]
                        SELECT status, count(*) AS n FROM scene WHERE aoi_id = a.id GROUP BY status
                        UNION ALL SELECT status, count(*) FROM tile WHERE aoi_id = a.id GROUP BY status) AS both_kinds
                    GROUP BY status) AS by_status) AS c ON true
-           WHERE a.name LIKE $1 ORDER BY a.name""",
+           WHERE a.name LIKE $1 AND ($2 OR NOT starts_with(a.name, $3)) ORDER BY a.name""",
         like,
+        pattern.startswith(ORDER_PREFIX),
+        ORDER_PREFIX,
     )
     return [AoiHead(id=row["name"], status=overall({Status(key): int(n) for key, n in (row["counts"] or {}).items()})) for row in rows]
 
