@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from catalogue.hook.links import Links
 from catalogue.hook.orders import Delivered, ItemError, OrderItem, OutputFile, Secrets
 from catalogue.hook.packages import Entry, entries_of, write_zip
+from catalogue.hook.secrets import opened_options
 from catalogue.hook.workflows import Workflow
 from common.config import Settings
 from common.errors import ErrorKind, MissingFileError, ThresherError
@@ -58,7 +59,7 @@ class OrderDelivery:
             return Delivered("", 0)
         if not files:
             raise ItemError("the processing ended well but made no files")
-        options = {**item.order.options, **self.secrets.open(item.order.sealed)}
+        options = opened_options(item, self.secrets)
         async with self._places:
             if options.get("output_storage", "TEMPORARY").upper() == "PRIVATE":
                 return await self._to_bucket(item, options, files)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from catalogue.hook.orders import ItemError
+from catalogue.hook.orders import ItemError, OrderItem, Secrets
 from common.sealing import Sealer, SealError
 
 _PURPOSE = "options of an order"
@@ -28,3 +28,14 @@ class OrderSecrets:
             return self._sealer.open(sealed.decode("ascii", "replace"), _PURPOSE)
         except SealError:
             raise ItemError("the secrets of the order cannot be opened: the key they were sealed with is gone; order again") from None
+
+
+def opened_options(item: OrderItem, secrets: Secrets) -> dict[str, str]:
+    """The options of an item's order, the secret ones among them. Raises ItemError, also for a secret that no header can carry: a library
+    would complain of it and repeat it.
+    """
+    opened = secrets.open(item.order.sealed)
+    for name, value in opened.items():
+        if not value.isprintable() or not (value.isascii() or name.endswith("password")):
+            raise ItemError(f"{name} holds characters that cannot be sent")
+    return {**item.order.options, **opened}

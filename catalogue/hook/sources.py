@@ -13,6 +13,7 @@ from catalogue.external.scene_facts import is_usable_name
 from catalogue.hook.companions import find_pair, find_series
 from catalogue.hook.finders import ConfiguredFinder, Finder, ODataFinder, StacFinder
 from catalogue.hook.orders import ItemError, OrderItem, Resolution, Secrets
+from catalogue.hook.secrets import opened_options
 from catalogue.hook.source_http import SourceReader, family_of
 from catalogue.hook.workflows import SourceKind, Workflow
 from common.config import Settings
@@ -38,7 +39,7 @@ class OrderSource:
 
     async def resolve(self, item: OrderItem, workflow: Workflow) -> Resolution:
         """See `orders.Source.resolve`."""
-        options = {**item.order.options, **self.secrets.open(item.order.sealed)}
+        options = opened_options(item, self.secrets)
         if workflow.source is SourceKind.NONE:
             return Resolution([_standing_for(item)])
         if workflow.source is SourceKind.FILES:

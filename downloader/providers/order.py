@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from common.config import ProviderSettings, Settings
-from common.errors import FatalError
+from common.errors import ErrorKind, FatalError, ThresherError
 from common.messages import SceneRef
 from common.order_access import OrderAccess
 from common.sealing import Sealer
@@ -65,7 +65,7 @@ def providers_of(settings: Settings, scene: SceneRef, shared: Shared) -> tuple[l
     if access is None:
         return open_providers(settings, scene.source_id, shared), shared
     own = OrderShared(shared, settings, access)
-    provider = _provider(access, scene, settings, own)
+    provider = _Customers(_provider(access, scene, settings, own))
     return [OpenProvider(provider, own.circuit(NAME, ProviderSettings(type="order")))], own
 
 
@@ -85,6 +85,22 @@ def _provider(access: OrderAccess, scene: SceneRef, settings: Settings, shared: 
     endpoint_url = access.bucket.endpoint_url if access.bucket else ""
     here = place(endpoint_url=endpoint_url)
     return UrlProvider(here) if scene.metadata.download_link else StacAssetProvider(here)
+
+
+class _Customers:
+    """A customer's own source is the only one there is, and its logins are theirs: what it refuses is not asked for again."""
+
+    def __init__(self, provider: Provider) -> None:
+        self.name = provider.name
+        self._provider = provider
+
+    async def fetch(self, request: ProductRequest, folder: Path) -> None:
+        try:
+            await self._provider.fetch(request, folder)
+        except ThresherError as error:
+            if error.kind is ErrorKind.ERROR:
+                raise FatalError(str(error)) from error
+            raise
 
 
 class _OrderPlace(Place):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from catalogue.auth import keys as issuer_keys
 from catalogue.auth.caller import caller_of
 from catalogue.auth.demo import KEY_FILE, PATHS
 from catalogue.auth.gate import Gate, guard
+from catalogue.http.endpoints import ENDPOINTS
 from common.access_settings import AuthSettings, IssuerSettings, TokenSettings
 from common.config import ServerSettings, Settings
 from common.errors import ConfigurationError
@@ -284,6 +286,11 @@ async def test_every_endpoint_of_the_catalogue_but_health_asks(issuer: OidcIssue
     async with run_catalogue(settings) as catalogue:
         for path, status in {"/healthz": 200, "/readyz": 200, "/": 200, "/metrics": 401, "/aoi/": 401, "/nothing": 401}.items():
             assert (await catalogue.get(path)).status == status, path
+        opened = {endpoint.path for endpoint in ENDPOINTS if endpoint.open}
+        assert opened == {"/", "/healthz", "/readyz", "/openapi.json", "/odata/v1/Downloads({item})/{name}"}
+        for endpoint in ENDPOINTS:
+            async with catalogue.http.request(endpoint.method, catalogue.url + re.sub(r"\{\w+\}", "1", endpoint.path)) as answer:
+                assert (answer.status == 401) == (endpoint.path not in opened), endpoint.path
         answer = await catalogue.get("/aoi/", Authorization="Bearer a.b.c")
         assert (answer.status, answer.content_type, answer.headers["WWW-Authenticate"]) == (401, "application/problem+json", "Bearer")
         operator = issuer.token(roles=("thresher-operator",))

@@ -251,3 +251,38 @@ async def test_others_see_neither_an_order_nor_its_result(source: OrderSource, c
             assert (await fetched(stack, item["DownloadLink"]))[0] == 200
     finally:
         await issuer.close()
+
+
+async def test_hello_world_reads_files_of_a_bucket(s3_server: S3Server, s3_bucket: str, catalogue_settings: Settings) -> None:
+    """As the notebook orders it: the same keys for input and output, no identifier worth the name."""
+    client = client_for(s3_server.settings)
+    client.put_object(Bucket=s3_bucket, Key="in/example.data", Body=b"hello, world\n")
+    client.put_object(Bucket=s3_bucket, Key="in/deep/other.txt", Body=b"more")
+    client.put_object(Bucket=s3_bucket, Key="input", Body=b"not this one")
+    async with order_stack(order_settings(catalogue_settings, s3_server.endpoint_url)) as stack:
+        inputs = {"input_s3_path": f"s3://{s3_bucket}/in", "input_s3_endpoint_url": s3_server.endpoint_url}
+        keys = {"input_s3_access_key": ACCESS_KEY, "input_s3_secret_key": SECRET_KEY}
+        order = await stack.order("dedl_hello_world", ["noidentifier"], **inputs, **keys, **bucket_options(s3_server, s3_bucket, "out"))
+        await stack.ended(order)
+        made = {key: content for key, content in objects(s3_server, s3_bucket).items() if key.startswith("out/")}
+        assert sorted(made.values()) == [b"HELLO, WORLD\n", b"MORE"]
+        # Keys for a bucket that has nothing there, and keys that are none.
+        for wrong, reason in (
+            ({"input_s3_path": f"s3://{s3_bucket}/nothing"}, "holds no files"),
+            ({"input_s3_secret_key": "x" * 20}, "refuses access"),
+        ):
+            order = await stack.order("dedl_hello_world", [], **{**inputs, **keys, **wrong})
+            [item] = await stack.ended(order, "failed")
+            assert reason in item["StatusMessage"]
+        await _check_secrets(stack, [await stack.dump()], [SECRET_KEY])
+
+
+@pytest.mark.parametrize("key", ["line\nbreak-in-the-key", "kéy-of-somebody-else", "tab\tin-the-key"])
+async def test_keys_that_cannot_be_sent_are_told_without_being_repeated(
+    key: str, source: OrderSource, s3_server: S3Server, s3_bucket: str, catalogue_settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with order_stack(order_settings(catalogue_settings, source.url, s3_server.endpoint_url)) as stack:
+        options = {**stac_options(source), **bucket_options(s3_server, s3_bucket), "output_s3_access_key": key}
+        [item] = await stack.ended(await stack.order("data-harvest", [L1C], **options), "failed")
+        assert "output_s3_access_key holds characters that cannot be sent" in item["StatusMessage"]
+        assert not [text for text in (await stack.dump(), caplog.text, *stack.replies) if key in text or repr(key)[1:-1] in text]
