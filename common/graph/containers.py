@@ -45,7 +45,6 @@ class DockerEngine:
         settings = around.containers
         runtime, missing = _runtime(settings)
         name = f"thresher-{_owner()}-{uuid.uuid4().hex}"
-        values = passed_variables(settings.envs, call.envs, around.environment())
         memory_mb = call.memory_mb or settings.memory_mb
         options = [
             "run",
@@ -56,7 +55,7 @@ class DockerEngine:
             f"--workdir={call.workdir}",
             f"--volume={call.workdir}:{call.workdir}",
             *(f"--volume={volume}:{volume}:ro" for volume in settings.volumes),
-            *(f"--env={variable}" for variable in values),
+            *(f"--env={variable}" for variable in passed_variables(settings.envs, call.envs, around.environment())),
             *([f"--memory={memory_mb}m"] if memory_mb else []),
             *([f"--cpus={settings.cpus:g}"] if settings.cpus else []),
             *settings.options,
@@ -66,7 +65,7 @@ class DockerEngine:
             (sys.executable, "-I", "-S", launcher.__file__, "command", *shown),
             shown,
             container_failure,
-            environment={**values, **_login(settings)},
+            environment=_login(settings),
             afterwards=((*runtime, "kill", "--signal=KILL", name), (*runtime, "rm", "--force", name)),
             missing=missing,
             exit_kind=_exit_kind,
@@ -81,17 +80,15 @@ def container_failure(line: str) -> ErrorKind | None:
     return ErrorKind.ERROR if line.lstrip().startswith("ERROR") or "ERROR:" in line else None
 
 
-def passed_variables(allowed: Sequence[str], envs: Sequence[str], environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables a container gets: of `environment` those that a pattern of `allowed` names, and what the graph itself gives.
+def passed_variables(allowed: Sequence[str], envs: Sequence[str], environment: Mapping[str, str]) -> list[str]:
+    """The variables a container gets: by name those of `environment` that a pattern of `allowed` fits, `NAME=value` what the graph gives.
 
-    An entry of the graph without a value asks for one of the environment, which must be allowed, too.
+    The runtime itself sees nothing of the graph's: it could be led astray. A graph's entry without a value asks for nothing that is not
+    allowed anyhow.
     """
-    passed = {name: value for name, value in environment.items() if _fits(name, allowed)}
-    for entry in envs:
-        name, is_given, value = entry.partition("=")
-        if is_given and not name.startswith(_OWN_VARIABLES):
-            passed[name] = value
-    return passed
+    given = [entry for entry in envs if "=" in entry and not entry.startswith(_OWN_VARIABLES)]
+    names = {entry.partition("=")[0] for entry in given}
+    return [*(name for name in environment if name not in names and _fits(name, allowed)), *given]
 
 
 def check_containers(settings: ContainerSettings) -> str:

@@ -6,6 +6,7 @@ An engine is a small class in `ENGINES`. Containers, which need more, have a mod
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from common.identity import own_root
 
 SNAP_DEFAULT = "/usr/local/snap/bin/gpt"
 _MB = 2**20
+_WHOLE_NUMBER = re.compile(r"[0-9]{1,4}")
 
 
 class PythonEngine:
@@ -65,6 +67,9 @@ class SnapEngine:
         if file is None:
             raise FatalError(around.sources.where(call.step))
         threads = call.config.get("snap_cpu_parallelism", "1")
+        if not _WHOLE_NUMBER.fullmatch(threads):
+            # It stands alone on the command line: `-J…` would be an option of the Java machine.
+            raise FatalError(f"setting 'snap_cpu_parallelism' is {threads[:40]!r}, not a whole number")
         options = tuple(f"-P{name}={value}" for name, value in call.values.items())
         shown = (str(gpt), str(file), "-x", "-q", threads, f"-J-Xmx{around.graphs.snap_memory_mb}m", *options)
         return Invocation(launched(*shown), shown, snap_failure, memory_bytes=_memory(call), missing=missing)

@@ -8,7 +8,7 @@ import os
 from collections.abc import Awaitable, Callable, Sequence
 
 from common.config import Settings
-from common.errors import ConfigurationError
+from common.errors import ConfigurationError, TemporaryError
 from common.graph.containers import check_containers
 from common.graph.document import EngineName
 from common.graph.engines import snap_path
@@ -29,7 +29,7 @@ async def serve_graphs(
     log.info("serving graphs that need: %s", ", ".join(settings.worker.capabilities))
     async with StepPool(packages, Surroundings.of(settings).environment()) as pool:
         serving = asyncio.ensure_future(serve(pool))
-        loading = asyncio.ensure_future(pool.load() if preload else asyncio.sleep(0))
+        loading = asyncio.ensure_future(_load(pool) if preload else asyncio.sleep(0))
         try:
             await asyncio.wait([serving, loading], return_when=asyncio.FIRST_COMPLETED)
             if not serving.done():
@@ -39,6 +39,13 @@ async def serve_graphs(
             for task in (serving, loading):
                 task.cancel()
             await asyncio.wait([serving, loading])
+
+
+async def _load(pool: StepPool) -> None:
+    try:
+        await pool.load()
+    except TemporaryError as error:
+        log.warning("%s; it is tried again with the first step", error)
 
 
 def check_capabilities(settings: Settings) -> None:

@@ -153,6 +153,13 @@ async def test_what_failures_of_snap_say(place: Place, monkeypatch: pytest.Monke
     assert line in str(outcome.error)
 
 
+async def test_settings_of_a_payload_are_no_options_of_java(place: Place) -> None:
+    place.file("x.xml", "")
+    place.graph(processing_steps=[{"engine": "snap", "command": "x.xml"}])
+    outcome = await place.run(config={"snap_cpu_parallelism": "-J-XX:OnError=id"}, graphs=GraphSettings(snap_path=place.file("gpt", GPT)))
+    assert "step 1: setting 'snap_cpu_parallelism' is '-J-XX:OnError=id', not a whole number" in str(outcome.error)
+
+
 async def test_without_snap_nothing_starts(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SNAPPATH", "/nowhere/gpt")
     place.file("first.py", "open('first', 'w')")
@@ -377,7 +384,7 @@ async def test_registry_account_never_stands_on_a_command_line(place: Place, mon
         "docker", '#!/bin/sh\necho "$@"; cat "$REGISTRY_AUTH_FILE"; echo; cmp "$DOCKER_CONFIG/config.json" "$REGISTRY_AUTH_FILE"; env'
     )
     (tmp_path / "password").write_text("pass:word\n")
-    place.graph(**container("registry.example.org/a/b:1", envs=["A=b"]))
+    place.graph(**container("registry.example.org/a/b:1", envs=["A=b", "LD_PRELOAD=/evil.so"]))
     account = {"registry": "https://registry.example.org/", "username": "user", "password": f"file:{tmp_path}/password"}
     more = {"pull": "always", "memory_mb": 500, "cpus": 1.5, "volumes": ["/data"]}
     monkeypatch.setenv("PASSWORD_ELSEWHERE", "hush")
@@ -386,10 +393,12 @@ async def test_registry_account_never_stands_on_a_command_line(place: Place, mon
     words = outcome.log[0].split()
     assert words[:3] == ["--log-level=error", "run", "--rm"]
     assert words[-1] == "registry.example.org/a/b:1"
-    assert {"--pull=always", "--memory=500m", "--cpus=1.5", "--volume=/data:/data:ro", "--env=A"} <= set(words)
+    assert {"--pull=always", "--memory=500m", "--cpus=1.5", "--volume=/data:/data:ro", "--env=A=b", "--env=LD_PRELOAD=/evil.so"} <= set(
+        words
+    )
     assert json.loads(outcome.log[1]) == {"auths": {"registry.example.org": {"auth": "dXNlcjpwYXNzOndvcmQ="}}}
     assert "pass:word" not in " ".join(outcome.log)
-    assert "A=b" in outcome.log
+    assert not {"A=b", "LD_PRELOAD=/evil.so"} & set(outcome.log), "what is the container's does not touch the runtime"
     (config,) = (line.partition("=")[2] for line in outcome.log if line.startswith("REGISTRY_AUTH_FILE="))
     assert os.stat(config).st_mode & 0o77 == 0  # noqa: PTH116
     missing = ContainerSettings(runtime=[str(runtime)], registry="r", password="env:NO_SUCH_VARIABLE")
