@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ from catalogue.hook.requests import BatchOrderBody, Complaint, InvalidOrderError
 from catalogue.hook.service import HookService
 from catalogue.hook.views import ItemRow
 from catalogue.http.problems import problem_of
-from catalogue.http.requests import json_answer, read_body
+from catalogue.http.requests import read_body
 from catalogue.http.services import services
 from catalogue.workflow.cancellation import cancel
 from common.errors import ConflictError, NotFoundError, UserError
@@ -43,14 +44,14 @@ def answering(handler: Handler) -> Handler:
         try:
             return await handler(request)
         except InvalidOrderError as error:
-            return json_answer({"detail": [complaint.document() for complaint in error.complaints]}, status=422)
+            return _answer({"detail": [complaint.document() for complaint in error.complaints]}, status=422)
         except web.HTTPException:
             raise
         except Exception as error:  # noqa: BLE001 - the last place where an error can become an answer
             problem = problem_of(error)
             field = problem.get("field")
             detail = f"{field}: {problem['detail']}" if field else problem["detail"]
-            return json_answer({"detail": detail}, status=problem["status"])
+            return _answer({"detail": detail}, status=problem["status"])
 
     return answered
 
@@ -70,7 +71,7 @@ async def order_batch(request: web.Request) -> web.StreamResponse:
     placed = await _place(request, BatchOrderBody)
     async with services(request).pool.acquire() as connection:
         order = await views.get_order(connection, caller_of(request).owner, placed.id)
-    return json_answer(replies.wrapped(replies.BATCH_ORDER, replies.order_document(order, _hook(request).workflows)), status=201)
+    return _answer(replies.wrapped(replies.BATCH_ORDER, replies.order_document(order, _hook(request).workflows)), status=201)
 
 
 @answering
@@ -111,7 +112,7 @@ async def list_orders(request: web.Request) -> web.StreamResponse:
 async def get_order(request: web.Request) -> web.StreamResponse:
     async with services(request).pool.acquire() as connection:
         order = await views.get_order(connection, caller_of(request).owner, _key(request, "id"))
-    return json_answer(replies.wrapped(replies.BATCH_ORDER, replies.order_document(order, _hook(request).workflows)))
+    return _answer(replies.wrapped(replies.BATCH_ORDER, replies.order_document(order, _hook(request).workflows)))
 
 
 @answering
@@ -127,7 +128,7 @@ async def list_products(request: web.Request) -> web.StreamResponse:
 @answering
 async def get_product(request: web.Request) -> web.StreamResponse:
     item = await _item(request)
-    return json_answer(replies.wrapped(replies.ITEM, replies.item_document(item, _link(request, item))))
+    return _answer(replies.wrapped(replies.ITEM, replies.item_document(item, _link(request, item))))
 
 
 @answering
@@ -191,7 +192,11 @@ async def cancel_order(request: web.Request) -> web.StreamResponse:
     await _cancel(request, number, [row["id"] for row in rows])
     async with services(request).pool.acquire() as connection:
         order = await views.get_order(connection, owner, number)
-    return json_answer(replies.wrapped(replies.BATCH_ORDER, replies.order_document(order, _hook(request).workflows)))
+    return _answer(replies.wrapped(replies.BATCH_ORDER, replies.order_document(order, _hook(request).workflows)))
+
+
+def _answer(document: replies.Document, *, status: int = 200) -> web.Response:
+    return web.Response(status=status, text=json.dumps(document), content_type="application/json")
 
 
 async def _cancel(request: web.Request, order: int, items: list[int]) -> None:
@@ -212,14 +217,14 @@ async def _item(request: web.Request) -> ItemRow:
 
 def _production_order(request: web.Request, item: ItemRow, *, status: int = 200) -> web.Response:
     document = replies.production_order_document(item, _hook(request).workflows)
-    return json_answer(replies.wrapped(replies.PRODUCTION_ORDER, document), status=status)
+    return _answer(replies.wrapped(replies.PRODUCTION_ORDER, document), status=status)
 
 
 def _list(
     request: web.Request, context: str, documents: list[replies.Document], query: ListQuery, more: bool, count: int | None
 ) -> web.Response:
     link = query.next_link(_base(request) + request.path.removeprefix(ROOT)) if more and query.top else None
-    return json_answer(replies.wrapped(context, documents, count=count, next_link=link))
+    return _answer(replies.wrapped(context, documents, count=count, next_link=link))
 
 
 def _query(request: web.Request, properties: Properties, order: str, *, first: int = 2, expandable: tuple[str, ...] = ()) -> ListQuery:

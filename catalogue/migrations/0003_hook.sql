@@ -1,6 +1,7 @@
 -- The on-demand service: orders, their items, what is told of their end. Scenes, tiles and jobs of an item are those of its AOI.
 
-CREATE TYPE order_status AS ENUM ('queued', 'in_progress', 'completed', 'failed', 'cancelled');
+-- A text, so that conditions of clients compare it as it is.
+CREATE DOMAIN order_status AS text CHECK (value IN ('queued', 'in_progress', 'completed', 'failed', 'cancelled'));
 -- What has to be done next for an item; see catalogue/hook/orders.py.
 CREATE TYPE item_phase AS ENUM ('resolve', 'work', 'deliver', 'ended');
 
@@ -73,6 +74,7 @@ CREATE TABLE hook_item (
 );
 CREATE INDEX hook_item_order ON hook_item (order_id, id);
 CREATE INDEX hook_item_owner ON hook_item (owner, id);
+CREATE INDEX hook_item_name ON hook_item (owner, name, id);
 CREATE INDEX hook_item_due ON hook_item (phase, priority DESC, id) WHERE phase IN ('resolve', 'deliver');
 CREATE INDEX hook_item_aoi ON hook_item (aoi_id) WHERE aoi_id IS NOT NULL;
 CREATE INDEX hook_item_expires ON hook_item (expires_at) WHERE output_uri <> '';

@@ -5,6 +5,7 @@ Comparisons of dates, numbers and texts, `and`, `or`, `not`, `in`, and the funct
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -166,6 +167,10 @@ class _Compiler:
         arguments = [self.value(each, level + 1) for each in node.args]
         if len(arguments) != len(function.takes):
             raise UserError(f"{name} takes {len(function.takes)} arguments", field=_FIELD)
+        if name == "endswith" and arguments[1].kind is Kind.TEXT and isinstance(arguments[1].literal, str):
+            # A pattern is compared much faster than the end of a text is cut off.
+            arguments[1] = _Value(Kind.TEXT, literal="%" + re.sub(r"([\\\\%_])", r"\\\1", arguments[1].literal))
+            function = _ENDS_LIKE
         given = [_argument(name, number, *each) for number, each in enumerate(zip(arguments, function.takes, strict=True), start=1)]
         return _Value(function.gives, function.sql(*(self._sql(each) for each in given)))
 
@@ -237,6 +242,8 @@ _FUNCTIONS: dict[str, _Function] = {
     **{name: _part(name) for name in ("year", "month", "day", "hour", "minute", "second")},
     "now": _Function((), Kind.TIME, lambda: "now()"),
 }
+
+_ENDS_LIKE = _Function((Kind.TEXT, Kind.TEXT), Kind.BOOLEAN, lambda text, pattern: f"({text} LIKE {pattern})")
 
 _OPERATORS = {ast.Eq: "=", ast.NotEq: "<>", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
 
