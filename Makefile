@@ -7,7 +7,7 @@ BIN = $(VENV)/bin
 TEST_DATA = $(or $(THRESHER_TEST_DATA),../shared/data)
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test bench chaos lint types check wheel clean help
+.PHONY: demo test bench simulate chaos lint types check wheel clean help
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -22,6 +22,9 @@ bench: $(VENV)/.test ## What docs/performance.md shows, measured on this machine
 	$(BIN)/python tests/benchmarks/workflow.py
 	@if test -d "$(TEST_DATA)"; then $(BIN)/python tests/benchmarks/burst_inventory.py; \
 	else echo "burst_inventory.py needs recorded real data (THRESHER_TEST_DATA)"; fi
+
+simulate: $(VENV)/.runtime ## SIMULATED: up to 5,000 workers, from measured service times, with a picture in docs/scale.png
+	$(BIN)/python tests/benchmarks/simulate.py --plot docs/scale.png
 
 chaos: $(VENV)/.test ## Random faults against a stack of processes: SEEDS runs, or those from SEED on; what must hold is checked
 	PYTHONPATH=tests $(BIN)/python -m chaos --seeds $(or $(SEEDS),1) $(if $(SEED),--seed $(SEED)) $(ARGS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, SerializerFunctionWrapHandler, WrapSerializer
@@ -140,6 +140,13 @@ class DeadLetter(Answer):
 
 class DoneAnswer(Answer):
     done: str
+
+
+class Deletions(Answer):
+    """Files that wait to be deleted."""
+
+    waiting: int
+    held_until: datetime | None = None
 
 
 class Instance(Answer):

@@ -32,6 +32,7 @@ from thresher.answers import (
     AreaStatus,
     Dataset,
     DeadLetter,
+    Deletions,
     DoneAnswer,
     Item,
     Problem,
@@ -155,6 +156,18 @@ class Client:
         """Send a dead letter again; what was done."""
         return _value(DoneAnswer, await self._call("PUT", f"/dead/{seq}/retry")).done
 
+    async def deletions(self) -> Deletions:
+        """What waits to be deleted."""
+        return _value(Deletions, await self._get("/deletions"))
+
+    async def hold_deletions(self, minutes: int) -> Deletions:
+        """Have nothing deleted for so long, as for a backup."""
+        return _value(Deletions, await self._call("PUT", f"/deletions/hold/{minutes}"))
+
+    async def release_deletions(self) -> Deletions:
+        """End a hold."""
+        return _value(Deletions, await self._call("DELETE", "/deletions/hold"))
+
     async def variables(self) -> list[Variable]:
         """The variables of the cube with their instances."""
         return _values(Variable, await self._get("/cube/variables"))
@@ -173,6 +186,28 @@ class Client:
         """The indexed layers of an area, a variable, an instance; all, if nothing is given."""
         async for entry in self._pages("/cube/datasets", "datasets", {"aoi": aoi, "variable": variable, "instance": instance}):
             yield _value(Dataset, entry)
+
+    async def stac_catalogue(self) -> dict[str, Any]:
+        """The root of the STAC API."""
+        return _object(await self._get("/stac"))
+
+    async def stac_collections(self) -> list[dict[str, Any]]:
+        """The STAC collections: the areas that have layers."""
+        found = _object(await self._get("/stac/collections")).get("collections", [])
+        return [_object(collection) for collection in found]
+
+    async def stac_items(self, collections: Sequence[str] = (), *, page: int = PAGE) -> AsyncIterator[dict[str, Any]]:
+        """The STAC items of these collections, of all where none is named, the newest first."""
+        token: str | None = None
+        while True:
+            body = {"collections": list(collections), "limit": page, **({"token": token} if token else {})}
+            answer = _object(await self._call("POST", "/stac/search", json_body=body))
+            for item in answer.get("features", []):
+                yield _object(item)
+            following = next((link for link in answer.get("links", []) if link.get("rel") == "next"), None)
+            if following is None:
+                return
+            token = following["body"]["token"]
 
     async def is_ready(self) -> bool:
         """Whether the service and everything it needs answer."""
@@ -252,6 +287,12 @@ def _form(*payloads: Document, scenes: Scenes | None = None, tiles: Scenes | Non
 def _add(form: aiohttp.FormData, field: str, text: str | bytes, filename: str) -> None:
     content = text.encode() if isinstance(text, str) else text
     form.add_field(field, content, filename=filename, content_type="application/json")
+
+
+def _object(document: object) -> dict[str, Any]:
+    if not isinstance(document, dict):
+        raise UpstreamError("the service gave an answer this program does not understand: not an object")
+    return document
 
 
 def _refusal(status: int, content: bytes, url: str) -> ThresherError:

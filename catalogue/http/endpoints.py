@@ -11,6 +11,7 @@ from catalogue.http.endpoint import JSON, STRING, TEXT, Answer, Content, Endpoin
 from catalogue.http.reading import READING
 from catalogue.workflow import views
 from catalogue.workflow.dead import DeadLetter
+from catalogue.workflow.deletions import DeletionState
 from common.payload import Payload
 
 FEATURE_COLLECTION: Schema = {
@@ -87,6 +88,7 @@ _SUMMARY = Answer("Where the AOI stands", {JSON: {"anyOf": [views.AoiSummary, Li
 _SCENES = {200: Answer("Scenes", {JSON: ListOf(views.SceneView)})}
 _TILES = {200: Answer("Tiles", {JSON: ListOf(views.TileView)})}
 _ENDS = {200: Answer("Tiles", {JSON: ListOf(views.TileHead)})}
+_DELETIONS = {200: Answer("State", {JSON: DeletionState})}
 _CHANGED = {200: Answer("Changed"), 403: Answer("The state of the item does not allow it")}
 _FOUND = {200: Answer("Scenes as GeoJSON", {JSON: FEATURE_COLLECTION})}
 _PAGE = ("page", "limit")
@@ -204,6 +206,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "Send a dead letter again",
         {200: Answer("What was done", {JSON: {"type": "object", "required": ["done"], "properties": {"done": STRING}}})},
     ),
+    Endpoint("GET", "/deletions", system.get_deletions, "What waits to be deleted", _DELETIONS),
+    Endpoint("PUT", "/deletions/hold/{minutes}", system.hold_deletions_for, "Delete nothing for so long, as for a backup", _DELETIONS),
+    Endpoint("DELETE", "/deletions/hold", system.end_hold, "Delete again", _DELETIONS),
     Endpoint("GET", "/cube/variables", cube.list_variables, "All variables", {200: Answer("Variables", {JSON: ListOf(Variable)})}),
     Endpoint(
         "GET",

@@ -39,6 +39,7 @@ PARAMETERS: dict[str, tuple[str, Schema]] = {
     "variable": ("Name of a variable", _TEXT),
     "instance": ("Name of an instance", _TEXT),
     "seq": ("Number of a dead letter", {"type": "integer", "minimum": 0, "maximum": 10**15}),
+    "minutes": ("How long nothing is deleted", {"type": "integer", "minimum": 1, "maximum": 7 * 24 * 60}),
     "layers": ("Whether the layers go, too", {"type": "string", "enum": ["true", "false"]}),
     "collection": ("Id of a collection: the name of an AOI", {**_TEXT, "examples": ["Example"]}),
     "item": ("Id of an item", {**_TEXT, "examples": ["Example"]}),

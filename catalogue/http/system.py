@@ -1,4 +1,4 @@
-"""Health, figures and dead letters of the service."""
+"""Health, figures, dead letters and deletions of the service."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from catalogue.database import row_number
 from catalogue.http.requests import json_answer, page_of
 from catalogue.http.services import services
 from catalogue.workflow import dead
+from catalogue.workflow.deletions import deletion_state, hold_deletions, release_deletions
+from common.errors import UserError
 from common.metrics import exposition
+
+MOST_MINUTES = 7 * 24 * 60
+"""Of a hold: a forgotten one ends by itself."""
 
 DESCRIPTION: web.AppKey[str] = web.AppKey("description", str)
 
@@ -53,6 +58,24 @@ async def retry_dead(request: web.Request) -> web.Response:
     around = services(request)
     done = await dead.retry_dead(around.pool, around.client, row_number(request.match_info["seq"], "seq"))
     return json_answer({"done": done})
+
+
+async def get_deletions(request: web.Request) -> web.Response:
+    async with services(request).pool.acquire() as connection:
+        return json_answer(await deletion_state(connection))
+
+
+async def hold_deletions_for(request: web.Request) -> web.Response:
+    minutes = row_number(request.match_info["minutes"], "minutes")
+    if not 1 <= minutes <= MOST_MINUTES:
+        raise UserError(f"a hold lasts 1 to {MOST_MINUTES} minutes", field="minutes")
+    async with services(request).pool.acquire() as connection:
+        return json_answer(await hold_deletions(connection, minutes))
+
+
+async def end_hold(request: web.Request) -> web.Response:
+    async with services(request).pool.acquire() as connection:
+        return json_answer(await release_deletions(connection))
 
 
 async def _database(request: web.Request) -> bool:

@@ -1,6 +1,6 @@
 """Files nobody needs any more: asked for in the transaction that makes them superfluous, deleted after it, as often as it takes.
 
-Workers never delete, so that a crash or a retry always finds its inputs.
+Workers never delete, so that a crash or a retry always finds its inputs. A hold, for the time of a backup, puts all of it off.
 """
 
 from __future__ import annotations
@@ -9,6 +9,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import BaseModel
 
 from catalogue.database import DATABASE_ERRORS, Connection, Pool
 from common.errors import ThresherError
@@ -25,6 +28,36 @@ async def request_deletions(connection: Connection, uris: Sequence[str]) -> None
     """Have files deleted once this transaction is committed. A file a dataset names is kept whoever asks."""
     if uris:
         await connection.execute("INSERT INTO deletion (uri) SELECT DISTINCT unnest($1::text[])", list(uris))
+
+
+class DeletionState(BaseModel):
+    """What waits to be deleted."""
+
+    waiting: int
+    held_until: datetime | None = None
+    """Nothing is deleted before."""
+
+
+async def deletion_state(connection: Connection) -> DeletionState:
+    row = await connection.fetchrow(
+        "SELECT (SELECT count(*) FROM deletion) AS waiting, (SELECT held_until FROM deletion_hold WHERE held_until > now()) AS held_until"
+    )
+    return DeletionState.model_validate(dict(row or {}))
+
+
+async def hold_deletions(connection: Connection, minutes: int) -> DeletionState:
+    """Delete nothing from now on, for so long at most: what a transaction after this one makes superfluous stays."""
+    await connection.execute(
+        """INSERT INTO deletion_hold (held_until) VALUES (now() + make_interval(mins => $1))
+           ON CONFLICT (single) DO UPDATE SET held_until = EXCLUDED.held_until""",
+        minutes,
+    )
+    return await deletion_state(connection)
+
+
+async def release_deletions(connection: Connection) -> DeletionState:
+    await connection.execute("DELETE FROM deletion_hold")
+    return await deletion_state(connection)
 
 
 @dataclass
@@ -50,6 +83,7 @@ class Sweeper:
             rows = await connection.fetch(
                 """UPDATE deletion SET attempts = attempts + 1, not_before = now() + make_interval(secs => $2 * least(attempts + 1, 60))
                    WHERE id IN (SELECT id FROM deletion WHERE not_before <= now() ORDER BY not_before LIMIT $1 FOR UPDATE SKIP LOCKED)
+                         AND NOT EXISTS (SELECT FROM deletion_hold WHERE held_until > now())
                    RETURNING id, uri, EXISTS (SELECT FROM dataset d WHERE d.uri = deletion.uri) AS kept""",
                 _BATCH,
                 _LEASE_S,

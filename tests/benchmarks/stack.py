@@ -22,7 +22,7 @@ import asyncpg
 from thresher.embedded.endpoint import free_port
 from thresher.embedded.nats import NatsServer
 from thresher.embedded.postgres import PostgresServer
-from thresher.embedded.process import running
+from thresher.embedded.process import Child, running
 
 VARIABLE = {"name": "bench", "dtype": "uint8", "nodata": 0, "min_value": 0, "max_value": 255, "instances": [{"name": "raw"}]}
 WKT = "POLYGON ((10 50, 11 50, 11 51, 10 51, 10 50))"
@@ -36,6 +36,7 @@ class Stack:
     http: aiohttp.ClientSession
     folder: Path
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    servers: dict[str, Child] = field(default_factory=dict)
 
     def start(self, name: str, module: str, **environment: str) -> None:
         with (self.folder / f"{name}.log").open("wb") as log:
@@ -63,13 +64,37 @@ class Stack:
                     found[name] = int(line.split()[1]) // 1024
         return found
 
+    def processor_seconds(self) -> dict[str, float]:
+        """Time on processors so far, of each service with what it has started and that is still there."""
+        spent: dict[str, float] = {}
+        for name, process in (*self.processes.items(), *self.servers.items()):
+            spent[name] = sum(_processor_seconds(pid) for pid in _family(process.pid))
+        return spent
+
+
+def _family(pid: int) -> list[int]:
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+    return [pid, *(each for child in children for each in _family(int(child)))]
+
+
+def _processor_seconds(pid: int) -> float:
+    """Its own, and that of children that have ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
 
 @contextlib.asynccontextmanager
 async def running_stack(**environment: str) -> AsyncIterator[Stack]:
     folder = Path(tempfile.mkdtemp(prefix="thresher-bench-"))
     folder.chmod(0o711)
     postgres, nats = PostgresServer(folder, shelters=[folder]), NatsServer(folder)
-    with running(postgres, folder / "postgres.log"), running(nats, folder / "nats.log"):
+    with running(postgres, folder / "postgres.log") as database, running(nats, folder / "nats.log") as broker:
         port = str(free_port())
         stack = Stack(
             f"http://127.0.0.1:{port}",
@@ -85,6 +110,7 @@ async def running_stack(**environment: str) -> AsyncIterator[Stack]:
             },
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=600)),
             folder,
+            servers={"PostgreSQL": database, "NATS": broker},
         )
         try:
             stack.start("catalogue", "catalogue")

@@ -31,10 +31,13 @@ async def main() -> None:
         print(f"machine: {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}")
         await answer_times(stack)
         await latency(stack, database, arguments.hops)
+        before = stack.processor_seconds()
         await throughput(stack, database, "many", arguments.tiles)
+        costs = {name: (spent - before[name]) / arguments.tiles * 1000 for name, spent in stack.processor_seconds().items()}
         if arguments.done:
             await fill(database, arguments.done)
             await throughput(stack, database, "later", arguments.tiles, f", {arguments.done:,} tiles done before")
+        print("processor time a tile:   " + ", ".join(f"{name} {cost:.2f} ms" for name, cost in costs.items()))
         print("memory, peak:            " + ", ".join(f"{name} {size} MB" for name, size in stack.memory_mb().items()))
         await database.close()
 

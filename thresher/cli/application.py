@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from thresher.cli import area, cube, dead, demonstration, download, export, graph, review, service
+from thresher.cli import area, cube, dead, deletions, demonstration, download, export, graph, order, review, service
 
 application = typer.Typer(
     name="thresher",
@@ -24,8 +24,10 @@ application.command("retry")(area.retry)
 application.command("download")(download.download)
 application.add_typer(cube.variables, name="variables")
 application.add_typer(dead.dead, name="dead")
+application.add_typer(deletions.deletions, name="deletions")
 application.add_typer(export.export, name="export")
 application.add_typer(graph.graph, name="graph")
+application.add_typer(order.order, name="order")
 application.command("demo")(demonstration.demo)
 
 
