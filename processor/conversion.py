@@ -18,6 +18,7 @@ from processor.grids import grid_of
 
 def write_converted(source: Path, target: Path, range_in: tuple[float, float], wanted: RasterFormat, *, block: int | None = None) -> None:
     """Write every band of `source` as `converted` to the COG `target` (which may be `source`), whole or not at all."""
+    _check_nodata(wanted)
     with gdal_settings(), rasterio.open(source) as raster:
         tags = LayerTags(raster.descriptions[0] or target.stem, bands=tuple(name or "" for name in raster.descriptions))
         profile = grid_of(raster).profile(wanted.dtype, raster.count, wanted.nodata)
@@ -32,6 +33,7 @@ def converted(pixels: NDArray[Any], range_in: tuple[float, float], wanted: Raste
     Rounded to the nearest integer (halves away from zero) and kept within what the data type holds: values beyond the range go beyond it.
     What is no-data (`nodata`, or not a number) becomes the no-data value; other than with GDAL, integers that are not never do.
     """
+    _check_nodata(wanted)
     low, high = range_in
     if not (math.isfinite(low) and math.isfinite(high) and low != high):
         raise FatalError(f"the range {low:g}..{high:g} cannot be mapped: two different finite numbers are expected")
@@ -50,10 +52,16 @@ def converted(pixels: NDArray[Any], range_in: tuple[float, float], wanted: Raste
     return result
 
 
+def _check_nodata(wanted: RasterFormat) -> None:
+    dtype = np.dtype(wanted.dtype)
+    if np.issubdtype(dtype, np.integer):
+        limits = np.iinfo(dtype)
+        if not (limits.min <= wanted.nodata <= limits.max and wanted.nodata == int(wanted.nodata)):
+            raise FatalError(f"the no-data value {wanted.nodata:g} is no {dtype}")
+
+
 def _as_integers(values: NDArray[Any], empty: NDArray[np.bool_], dtype: np.dtype[Any], nodata: float) -> NDArray[Any]:
     limits = np.iinfo(dtype)
-    if not (limits.min <= nodata <= limits.max and nodata == int(nodata)):
-        raise FatalError(f"the no-data value {nodata:g} is no {dtype}")
     values[empty] = 0
     result = np.clip(np.trunc(values + np.copysign(0.5, values)), limits.min, limits.max).astype(dtype)
     # The neighbour nearer to zero, as far as there is one: a valid pixel is not lost for a step of the scale.

@@ -59,7 +59,7 @@ class Expression:
     """The bands it needs."""
 
     def __call__(self, bands: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
-        """Its values for bands (arrays of one shape) by layer, in double precision; what is not finite is NaN."""
+        """Its values for bands (arrays of one shape) by layer, as precise as these are; what is not finite is NaN."""
         import numexpr  # it starts threads, which the process that steps are forked from must not have
 
         values = numexpr.evaluate(
