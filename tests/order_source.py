@@ -69,6 +69,8 @@ class OrderSource:
     forms: list[dict[str, str]] = field(default_factory=list)
     redirect: str = ""
     """Where items lead to instead."""
+    in_files: bool = False
+    """Whether its STAC items have the files of a product instead of an archive."""
     url: str = ""
 
     async def __aenter__(self) -> OrderSource:
@@ -79,6 +81,7 @@ class OrderSource:
         app.router.add_post("/stac/search", self._search)
         app.router.add_get("/odata/v1/Products", self._products)
         app.router.add_get("/odata/v1/{product:Products\\([0-9a-f-]+\\)}/$value", self._value)
+        app.router.add_get("/files/{name}/{path:.*}", self._file)
         self.server = TestServer(app)
         await self.server.start_server()
         self.url = str(self.server.make_url("")).rstrip("/")
@@ -128,8 +131,20 @@ class OrderSource:
             "geometry": shapely.geometry.mapping(listed.footprint),
             "properties": {"datetime": listed.date, "sat:relative_orbit": listed.relative_orbit, "sar:polarizations": ["VV", "VH"]},
             "links": [],
-            "assets": {"downloadLink": {"href": f"{self.url}/odata/v1/Products({listed.id})/$value", "type": "application/zip"}},
+            "assets": self._files(listed) if self.in_files else self._archive(listed),
         }
+
+    def _archive(self, listed: Listed) -> dict[str, dict[str, str]]:
+        return {"downloadLink": {"href": f"{self.url}/odata/v1/Products({listed.id})/$value", "type": "application/zip"}}
+
+    def _files(self, listed: Listed) -> dict[str, dict[str, str]]:
+        return {
+            re.sub(r"\W", "-", path): {"href": f"{self.url}/files/{listed.name}/{path}", "type": "application/octet-stream"}
+            for path in safe_files(listed.name)
+        }
+
+    async def _file(self, request: web.Request) -> web.Response:
+        return web.Response(body=safe_files(request.match_info["name"])[request.match_info["path"]])
 
     async def _search(self, request: web.Request) -> web.Response:
         if request.method == "GET":

@@ -156,7 +156,7 @@ def _origin(url: str) -> tuple[str, str, int | None]:
 def _answer(status: int, content: bytes, where: str) -> JsonValue:
     if status in _BUSY:
         raise TemporaryError(f"{where} is busy (HTTP {status})")
-    if status in (404, 410):
+    if status in (404, 405, 410):  # not there, or no such way of asking
         return None
     if status in (401, 403):
         raise ItemError(f"{where} refuses access (HTTP {status}): check user and password of the source")

@@ -49,7 +49,8 @@ class OrderSource:
         collection = options.get("source_catalogue_collection") or options.get("desp_source_collection") or ""
         async with self._finder(own) as finder:
             scenes = await self._scenes(finder, item, workflow, options, collection)
-        return Resolution([self._with_access(scene, own, item) if own is not None else scene for scene in scenes])
+        found = [self._with_access(scene, own, item) if own is not None else scene for scene in scenes]
+        return Resolution(found, _all_files(found, workflow))
 
     async def _scenes(
         self, finder: Finder, item: OrderItem, workflow: Workflow, options: Mapping[str, str], collection: str
@@ -145,6 +146,13 @@ class OrderSource:
         sealed = access.sealed(self.sealer, item.aoi, scene.source_id)
         metadata = SceneMetadata.model_validate({**scene.data.metadata.model_dump(), KEY: sealed})
         return scene.model_copy(update={"data": scene.data.model_copy(update={"metadata": metadata})})
+
+
+def _all_files(scenes: Sequence[SceneFeature], workflow: Workflow) -> dict[str, str]:
+    """Configuration of the graphs: of a product that is handed over as it is, and comes in separate files, all of them count."""
+    wanted = {layer for scene in scenes if not scene.data.metadata.download_link for layer in scene.data.metadata.assets}
+    as_it_is = workflow.graphs.scene == "CopyProductToStorage" and workflow.graphs.tile == "Pass"
+    return {"assets": ",".join(sorted(wanted))} if as_it_is and wanted and not any("," in layer for layer in wanted) else {}
 
 
 def _standing_for(item: OrderItem) -> SceneFeature:

@@ -8,18 +8,20 @@ import logging
 import zipfile
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+import static_catalogue
 from fixtures_s3 import ACCESS_KEY, SECRET_KEY, S3Server
 from oidc_issuer import AUDIENCE, OidcIssuer
-from order_source import CLIENT, COLLECTION, PASSWORD, USER, Listed, OrderSource, safe_files
+from order_source import CLIENT, COLLECTION, PASSWORD, USER, Listed, OrderSource, packed, safe_files
 from order_stack import OrderStack, order_settings, order_stack
 
 from catalogue.hook.expiry import ExpirySweeper
 from catalogue.workflow.deletions import Sweeper
 from common.access_settings import AuthSettings, IssuerSettings
-from common.config import Settings
+from common.config import ProviderSettings, Settings
 from common.storage import open_storage
 from common.storage.s3 import client_for
 
@@ -251,6 +253,35 @@ async def test_others_see_neither_an_order_nor_its_result(source: OrderSource, c
             assert (await fetched(stack, item["DownloadLink"]))[0] == 200
     finally:
         await issuer.close()
+
+
+async def test_without_a_source_the_catalogues_and_providers_of_the_deployment_serve(catalogue_settings: Settings, tmp_path: Path) -> None:
+    name = static_catalogue.NAMES[0]
+    (tmp_path / "products").mkdir()
+    (tmp_path / "products" / f"{name}.zip").write_bytes(packed(name))
+    settings = order_settings(catalogue_settings, str(tmp_path)).model_copy(
+        update={
+            "catalogues": {"small": static_catalogue.static_catalogue(tmp_path / "stac")},
+            "providers": {"disk": ProviderSettings(type="local", path=str(tmp_path / "products"))},
+        }
+    )
+    async with order_stack(settings) as stack:
+        [item] = await stack.ended(await stack.order("data-harvest", [f"{name}.SAFE"]))
+        status, content, _ = await fetched(stack, item["DownloadLink"])
+        assert (status, unzipped(content)) == (200, expected(name))
+        [item] = await stack.ended(await stack.order("data-harvest", [MISSING]), "failed")
+        assert item["StatusMessage"] == f"{MISSING} is not found in the catalogues of this service"
+
+
+async def test_products_in_separate_files_are_harvested_with_all_of_them(
+    source: OrderSource, s3_server: S3Server, s3_bucket: str, catalogue_settings: Settings
+) -> None:
+    source.in_files = True
+    async with order_stack(order_settings(catalogue_settings, source.url, s3_server.endpoint_url)) as stack:
+        order = await stack.order("data-harvest", [L1C], **stac_options(source), **bucket_options(s3_server, s3_bucket))
+        await stack.ended(order)
+        files = {content for path, content in objects(s3_server, s3_bucket).items() if path.startswith(f"{L1C}/")}
+        assert set(safe_files(L1C).values()) <= files
 
 
 async def test_hello_world_reads_files_of_a_bucket(s3_server: S3Server, s3_bucket: str, catalogue_settings: Settings) -> None:
