@@ -126,7 +126,7 @@ def _prepare(trial: Trial, product: Path | None, workdir: Path) -> None:
     ]
     takes_product = any(file.layer == PRODUCT and slot == 0 for slot, file in wanted)
     if product and not takes_product:
-        _stage(product, workdir)
+        _stage(product, workdir, trial.tiles.current.scene.source_id)
     workdir.mkdir(parents=True, exist_ok=True)
     for slot, file in wanted:
         target = workdir / file_name(trial.tiles.slot(slot), file.layer, file.extension)
@@ -144,7 +144,7 @@ def _place(trial: Trial, slot: int, file: InFile, product: Path | None, target: 
         raise UserError(f"graph '{trial.graph.name}' needs layer '{file.layer}' of tile T{slot}: give it with {option}")
     if file.layer == PRODUCT and file.extension in (ALL, "SAFE"):
         staged = target.parent / f"{_PART}product"
-        _stage(given, staged)
+        _stage(given, staged, trial.tiles.slot(slot).scene.source_id)
         inside = staged / target.name
         if file.extension == "SAFE" and not inside.is_dir():
             raise UserError(f"{given}: there is no {target.name} in it")
@@ -156,16 +156,16 @@ def _place(trial: Trial, slot: int, file: InFile, product: Path | None, target: 
             _copy(data, target.with_suffix(".data"))
 
 
-def _stage(product: Path, folder: Path) -> None:
+def _stage(product: Path, folder: Path, name: str) -> None:
     """As a downloader leaves a product: a SAFE or another folder below `folder`, separate assets directly in it."""
     if product.is_dir():
         is_assets = (product / MANIFEST_NAME).is_file()
         shutil.copytree(product, folder if is_assets else folder / product.resolve().name)
     elif product.is_file() and is_archive(product):
         unpack(product, folder)
-        _name_safe(folder, product_name(product))
     else:
         _copy(product, folder / product.name)
+    _name_safe(folder, name)
 
 
 def _name_safe(folder: Path, name: str) -> None:

@@ -198,7 +198,7 @@ def test_run_says_what_failed(place: Path, capsys: pytest.CaptureFixture[str]) -
     assert (code, told[0].split(":")[1]) == (1, " step 2 (python/never.py) failed with exit code 9")
 
 
-@pytest.mark.parametrize("shape", ["folder", "zip", "bare zip", "assets"])
+@pytest.mark.parametrize("shape", ["folder", "bare folder", "zip", "bare zip", "assets"])
 @pytest.mark.parametrize("extension", ["SAFE", "*", None])
 def test_products_lie_where_graphs_look_for_them(
     place: Path, capsys: pytest.CaptureFixture[str], shape: str, extension: str | None
@@ -213,7 +213,7 @@ def test_products_lie_where_graphs_look_for_them(
     }
     (place / "Look.json").write_text(json.dumps(graph))
     inside = "product.json" if shape == "assets" else "manifest.safe"
-    folder = place / (f"{S2}.SAFE" if shape == "folder" else S2)
+    folder = place / {"folder": f"{S2}.SAFE", "bare folder": "download"}.get(shape, S2)
     folder.mkdir()
     (folder / inside).write_text("{}")
     product = folder
@@ -221,7 +221,7 @@ def test_products_lie_where_graphs_look_for_them(
         product = place / f"{S2}.zip"
         with zipfile.ZipFile(product, "w") as archive:
             archive.write(folder / inside, inside if shape == "bare zip" else f"{S2}.SAFE/{inside}")
-    code, _, told = said(capsys, "run", "Look.json", f"--product={product}", "--out=out")
+    code, _, told = said(capsys, "run", "Look.json", f"--product={product}", f"--scene={S2}", "--out=out")
     if (shape, extension) == ("assets", "SAFE"):
         assert (code, told) == (2, [f"error: {product}: there is no {S2}.SAFE in it"])
         return
