@@ -42,6 +42,8 @@ SCHEMA = schemathesis.openapi.from_dict(describe()).exclude(path_regex="/events$
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance, unsupported_method]
 UNSAYABLE = {"/catalog/scenes", "/catalog/tiles", "/catalog/aoi", "/cube/variables/{name}", "/dead/{seq}/retry"}
 """Their rules are more than a schema can say: that a ring is closed, that a graph exists, that a number fits into a type."""
+ORDERING = "/odata/"
+"""Below it, too: a filter is a language, and what an order may hold its workflow says."""
 
 
 class Service:
@@ -119,7 +121,8 @@ def seeded(service: Service) -> Service:
     suppress_health_check=list(HealthCheck),
 )
 def test_service_keeps_its_word(seeded: Service, case: schemathesis.Case) -> None:
-    checks = [*CHECKS, *([] if case.operation.path in UNSAYABLE else [negative_data_rejection, positive_data_acceptance])]
+    unsayable = case.operation.path in UNSAYABLE or case.operation.path.startswith(ORDERING)
+    checks = [*CHECKS, *([] if unsayable else [negative_data_rejection, positive_data_acceptance])]
     case.call_and_validate(base_url=seeded.url, checks=checks, timeout=30)
 
 
