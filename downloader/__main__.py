@@ -31,7 +31,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         shared = Shared(settings, leases)
         check_providers(settings, shared)
 
-        async def work(pool: StepPool) -> None:
+        async def work(pool: StepPool | None) -> None:
             async def download(job: SceneJob, context: JobContext) -> WorkReport:
                 return await download_scene(job, context, shared, pool)
 

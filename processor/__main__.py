@@ -19,7 +19,7 @@ from processor.work import STEPS, process_tile
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """One tile a core at once."""
 
-    async def work(pool: StepPool) -> None:
+    async def work(pool: StepPool | None) -> None:
         async def process(job: TileJob, context: JobContext) -> WorkReport:
             return await process_tile(job, context, pool)
 

@@ -38,6 +38,16 @@ _LOADING_S = 120.0
 _ANSWER_S = 30.0
 
 
+def pools_are_possible() -> bool:
+    """Whether this system has what it takes: Linux 5.3 or later; some sandboxes lack it."""
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+        os.close(os.memfd_create("step"))
+    except (AttributeError, OSError):
+        return False
+    return True
+
+
 @dataclass(frozen=True)
 class _Server:
     process: subprocess.Popen[bytes]

@@ -136,6 +136,8 @@ class _Run:
         except BaseException:
             await self._clean(invocation)
             raise
+        if code < 0:
+            await self._clean(invocation)
         output.heading(f"{name}: exit code {code} after {time.monotonic() - started:.1f} s")
         if code != 0:
             raise output.error(f"{name} {_ending(code)}", code)

@@ -13,20 +13,25 @@ from common.graph.containers import check_containers
 from common.graph.document import EngineName
 from common.graph.engines import snap_path
 from common.graph.invocation import Surroundings
-from common.graph.pool import StepPool
+from common.graph.pool import StepPool, pools_are_possible
 
 log = logging.getLogger(__name__)
 
 
 async def serve_graphs(
-    settings: Settings, packages: Sequence[str], serve: Callable[[StepPool], Awaitable[None]], *, preload: bool = True
+    settings: Settings, packages: Sequence[str], serve: Callable[[StepPool | None], Awaitable[None]], *, preload: bool = True
 ) -> None:
     """Run `serve` with the pool for the steps of `packages`; they load while it starts, or, without `preload`, when one is first asked for.
+    Where the system cannot fork steps, there is none.
 
     Raises ConfigurationError where this machine lacks what the worker is to serve, or the steps cannot be loaded.
     """
     await asyncio.to_thread(check_capabilities, settings)
     log.info("serving graphs that need: %s", ", ".join(settings.worker.capabilities))
+    if not pools_are_possible():
+        log.warning("steps start from an interpreter of their own: this system cannot fork them (pidfd_open, memfd_create)")
+        await serve(None)
+        return
     async with StepPool(packages, Surroundings.of(settings).environment()) as pool:
         serving = asyncio.ensure_future(serve(pool))
         loading = asyncio.ensure_future(_load(pool) if preload else asyncio.sleep(0))

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from common.config import GraphSettings
+from common.config import GraphSettings, Settings
 from common.errors import ConfigurationError, ErrorKind, TemporaryError
 from common.graph import StepPool
 from common.graph import pool as pool_module
+from common.graph.serving import serve_graphs
 from common.graph.sessions import OverMemoryError, members, memory_of
 
 STEPS = {
@@ -315,3 +316,23 @@ def test_beside_uvloop_and_threads(package: Path, tmp_path: Path) -> None:
 
 def test_settings_have_no_limit_by_default() -> None:
     assert (GraphSettings().step_memory_mb, GraphSettings().memory_classes) == (0, {})
+
+
+async def test_a_worker_without_forks_works_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[StepPool | None] = []
+
+    async def serve(pool: StepPool | None) -> None:
+        given.append(pool)
+
+    await serve_graphs(Settings(), ["processor.steps"], serve, preload=False)
+    monkeypatch.delattr(os, "pidfd_open")
+    await serve_graphs(Settings(), ["processor.steps"], serve)
+    assert isinstance(given[0], StepPool)
+    assert given[1] is None
+
+
+async def test_a_worker_ends_where_its_steps_cannot_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "rasterio.py").write_text("raise ImportError('no GDAL')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(ConfigurationError, match="rasterio cannot be loaded"):
+        await serve_graphs(Settings(), [], lambda _: asyncio.sleep(600))
