@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import logging
+import threading
+import time
 import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -18,7 +23,9 @@ from oidc_issuer import AUDIENCE, OidcIssuer
 from order_source import CLIENT, COLLECTION, PASSWORD, USER, Listed, OrderSource, packed, safe_files
 from order_stack import OrderStack, order_settings, order_stack
 
+from catalogue.hook import outputs
 from catalogue.hook.expiry import ExpirySweeper
+from catalogue.hook.packages import Entry
 from catalogue.workflow.deletions import Sweeper
 from common.access_settings import AuthSettings, IssuerSettings
 from common.config import ProviderSettings, Settings
@@ -317,3 +324,40 @@ async def test_keys_that_cannot_be_sent_are_told_without_being_repeated(
         [item] = await stack.ended(await stack.order("data-harvest", [L1C], **options), "failed")
         assert "output_s3_access_key holds characters that cannot be sent" in item["StatusMessage"]
         assert not [text for text in (await stack.dump(), caplog.text, *stack.replies) if key in text or repr(key)[1:-1] in text]
+
+
+@pytest.mark.parametrize("private", [True, False], ids=["private", "temporary"])
+async def test_a_delivery_that_is_cut_off_begins_again(
+    private: bool, source: OrderSource, s3_server: S3Server, s3_bucket: str, catalogue_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The catalogue ends in the middle of it; another takes it up when the lease has run out."""
+    settings = order_settings(catalogue_settings, source.url, s3_server.endpoint_url)
+    options = stac_options(source) | (bucket_options(s3_server, s3_bucket) if private else {})
+    begun, entries = threading.Event(), outputs.entries_of
+
+    def cut_off(*given: Any) -> Iterator[Entry]:
+        for number, entry in enumerate(entries(*given)):
+            if number == 2:
+                begun.set()
+                while True:
+                    time.sleep(0.01)
+                    yield replace(entry, path="unfinished/never", size=None, open=lambda: io.BytesIO(b"x"))
+            yield entry
+
+    with monkeypatch.context() as patched:
+        patched.setattr(outputs, "entries_of", cut_off)
+        async with order_stack(settings) as stack:
+            order = await stack.order("data-harvest", [L1C], **options)
+            assert await asyncio.to_thread(begun.wait, 30)
+    async with order_stack(settings) as stack:
+        phase = await stack.catalogue.database.fetchval("UPDATE hook_item SET due_at = now() RETURNING phase")
+        assert phase == "deliver"
+        [item] = await stack.ended(order)
+        if private:
+            made = objects(s3_server, s3_bucket)
+            made.pop("unfinished/never", None)
+        else:
+            made = unzipped((await fetched(stack, item["DownloadLink"]))[1])
+            storage = open_storage(settings.storage, settings)
+            assert len(await storage.files(f"{storage.root}/on-demand")) == 1
+        assert made == expected(L1C)
