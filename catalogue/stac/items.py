@@ -25,7 +25,7 @@ from common.product_names import Constellation, ProductName, parse_product_name
 from common.times import rfc3339
 
 STAC_VERSION = "1.1.0"
-ROOT = "thresher://root"
+ROOT = "thresher://service"
 """Stands for the address of the service in what is kept; see `documents.py`."""
 
 GEOTIFF = "image/tiff; application=geotiff; profile=cloud-optimized"
