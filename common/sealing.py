@@ -38,7 +38,11 @@ class Sealer:
     @property
     def is_able(self) -> bool:
         """Whether there is a key."""
-        return self.settings.keys is not None or self.settings.keys_file is not None
+        return bool(self._given) or self.settings.keys_file is not None
+
+    @property
+    def _given(self) -> str:
+        return self.settings.keys.get_secret_value().strip() if self.settings.keys is not None else ""
 
     def seal(self, values: Mapping[str, str], purpose: str) -> str:
         """Raises ConfigurationError where there is no key."""
@@ -74,8 +78,8 @@ class Sealer:
         return MultiFernet([Fernet(base64.urlsafe_b64encode(key)) for key in self._keys()])
 
     def _keys(self) -> list[bytes]:
-        if self.settings.keys is not None:
-            return _decoded(self.settings.keys.get_secret_value().split(","), "secrets.keys")
+        if self._given:
+            return _decoded(self._given.split(","), "secrets.keys")
         if self.settings.keys_file is None:
             raise ConfigurationError(f"secrets.keys: there is no key to seal secrets with: {_HELP}")
         return self._keys_of(self.settings.keys_file)

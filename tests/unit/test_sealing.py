@@ -83,7 +83,7 @@ def test_a_file_of_keys_is_read_anew_when_it_changes(tmp_path: Path) -> None:
     assert sealer(NEW).open(of_file.seal(VALUES, "a test"), "a test") == VALUES
 
 
-@pytest.mark.parametrize("keys", ["", ",", "short", f"{OLD},not-a-key", OLD[:-4], "ä" * 44])
+@pytest.mark.parametrize("keys", [",", "short", f"{OLD},not-a-key", OLD[:-4], "ä" * 44])
 def test_a_key_that_is_none_is_told_without_being_shown(keys: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         sealer(*keys.split(",")).check()
@@ -94,6 +94,8 @@ def test_a_key_that_is_none_is_told_without_being_shown(keys: str) -> None:
 def test_without_a_key_nothing_is_sealed(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="THRESHER_SECRETS_KEYS"):
         Sealer(SecretsSettings()).seal(VALUES, "a test")
+    assert not sealer("").is_able
+    sealer("").check()  # an empty variable is none
     with pytest.raises(ConfigurationError, match="cannot be read"):
         Sealer(SecretsSettings(keys_file=tmp_path / "missing")).check()
 
