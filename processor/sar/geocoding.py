@@ -18,7 +18,7 @@ from processor.sar.compiled import compiled, compiled_parallel, parallel_range
 from processor.sar.coregistration import BurstGeometry
 from processor.sar.geometry import ground_points, zero_doppler_of_one
 from processor.sar.map_grid import MapGrid
-from processor.sar.radar_grid import SPEED_OF_LIGHT_M_S
+from processor.sar.radar_grid import SPEED_OF_LIGHT_M_S, RadarGrid
 from processor.sar.resampling import ValidArea
 
 Pixels = NDArray[np.float32]
@@ -64,6 +64,14 @@ class LookUp:
     """Two-way, seconds."""
     sine: Pixels
     """Of the projected local incidence angle."""
+
+    def positions(self, grid: RadarGrid, late_s: float = 0.0) -> tuple[Floats, Floats]:
+        """Lines and samples in a grid whose first line is `late_s` after that of the image (`RadarGrid.line`, `RadarGrid.sample`)."""
+        line, sample = np.empty(self.range_time.shape), np.empty(self.range_time.shape)
+        bulk = grid.bulk_bistatic_s
+        timing = (late_s, grid.line_interval_s, grid.first_range_time_s, grid.range_sampling_rate_hz)
+        _positions(self.azimuth_time, self.range_time, timing, bulk or 0.0, 0.5 if bulk is not None else 0.0, line, sample)
+        return line, sample
 
 
 def look_up(geometry: BurstGeometry, map_grid: MapGrid, heights: Pixels) -> LookUp:
@@ -112,6 +120,24 @@ def eroded(inside: Mask, pixels: int) -> Mask:
         sums = np.cumsum(np.pad(shrunk, ((pixels + 1, pixels), (0, 0))), axis=0, dtype=np.int32)
         shrunk = np.ascontiguousarray((sums[size:] - sums[:-size] == size).T)
     return shrunk
+
+
+@compiled_parallel
+def _positions(
+    azimuth_time: Floats,
+    range_time: Floats,
+    timing: tuple[float, float, float, float],
+    bulk: float,
+    share: float,
+    line: Floats,
+    sample: Floats,
+) -> None:
+    late, interval, first_range, rate = timing
+    for row in parallel_range(line.shape[0]):
+        for column in range(line.shape[1]):
+            away = range_time[row, column]
+            line[row, column] = (azimuth_time[row, column] - late - (away - bulk) * share) / interval
+            sample[row, column] = (away - first_range) * rate
 
 
 @compiled_parallel

@@ -113,11 +113,11 @@ class Series:
 
     def _places_in(self, grid: RadarGrid) -> tuple[Floats, Floats]:
         late = (grid.first_line_time - self.reference.grid.first_line_time).total_seconds()
-        return grid.line(self.places.azimuth_time - late, self.places.range_time), grid.sample(self.places.range_time)
+        return self.places.positions(grid, late)
 
     def _is_inside(self, places: LookUp) -> NDArray[np.bool_]:
         valid, grid = self.reference.valid, self.reference.grid
-        line, sample = grid.line(places.azimuth_time, places.range_time), grid.sample(places.range_time)
+        line, sample = places.positions(grid)
         return (line >= valid.first_line) & (line <= valid.last_line) & (sample >= valid.first_sample) & (sample <= valid.last_sample)
 
     def _cleared(self, values: Pixels, erosion: int, most: float | None) -> Pixels:
