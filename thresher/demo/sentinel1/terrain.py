@@ -102,7 +102,7 @@ class Terrain:
         column = np.floor(east / self.parcel_m).astype(np.int64)
         row = np.floor(north / self.parcel_m).astype(np.int64)
         # A fixed scramble of row and column: woods and towns among fields, and a lake now and then.
-        mixed = (column * 7_919 + row * 104_729 + column * row * 31) % 8
+        mixed = ((column * 73_856_093) ^ (row * 19_349_663)) // 16 % 8
         chosen = np.array([1, 1, 2, 1, 3, 2, 1, 0], dtype=np.uint8)
         return np.asarray(chosen[mixed], dtype=np.uint8)
 
