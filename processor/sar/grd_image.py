@@ -9,6 +9,8 @@ so are the cells next to them. What it looks like: "Masking no-value pixels on G
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,17 +83,14 @@ class ImageStore:
     def __init__(self, folder: Path, shape: tuple[int, int], count: int) -> None:
         self._folder, self._shape = folder, shape
         self._in_memory = count * shape[0] * shape[1] * 4 <= _IN_MEMORY
-        self._count = 0
 
     def image(self) -> Pixels:
         if self._in_memory:
             return np.empty(self._shape, np.float32)
-        path = self._folder / f".image{self._count}"
-        self._count += 1
-        mapped = np.memmap(path, np.float32, "w+", shape=self._shape)
-        # Mapped, it needs no name any more: nothing is left of it, however the process ends.
-        path.unlink()
-        return np.asarray(mapped)
+        # Without a name: nothing is left of it, however the process ends. A full disk must be an error now, not a signal later.
+        with tempfile.TemporaryFile(dir=self._folder) as file:
+            os.posix_fallocate(file.fileno(), 0, self._shape[0] * self._shape[1] * 4)
+            return np.asarray(np.memmap(file, np.float32, "r+", shape=self._shape))
 
 
 def backscatter(image: Path, tables: Tables, looks: Looks, quantities: tuple[Quantity, ...], store: ImageStore) -> dict[Quantity, Pixels]:

@@ -27,7 +27,10 @@ from processor.sar.geocoding import Resampling
 from processor.sar.geoid import open_geoid
 from processor.sar.grd import GrdJob, GrdOptions, make_grd_layers
 from processor.sar.grd_geometry import GrdGeometry, grd_geometry
+from processor.sar.grd_image import ImageStore, plausible
 from processor.sar.grd_product import open_grd
+from processor.sar.lut import LineTable
+from processor.sar.noise import Noise
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
 
@@ -281,3 +284,19 @@ def test_a_broken_image_is_told(shared_data: Path, tmp_path: Path) -> None:
     image.unlink()
     with pytest.raises(ThresherError, match=r"measurement/s1b.*\.tiff is missing"):
         open_grd(safe)
+
+
+def test_large_images_lie_in_files_without_names(tmp_path: Path) -> None:
+    small, large = ImageStore(tmp_path, (10, 10), 2), ImageStore(tmp_path, (2**13, 2**13), 9)
+    image = large.image()
+    image[5000] = 3.0
+    assert (image.shape, float(image[5000].sum()), float(image[5001].sum())) == ((2**13, 2**13), 3.0 * 2**13, 0.0)
+    assert small.image().shape == (10, 10)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_noise_that_cannot_be_is_left() -> None:
+    sigma0 = LineTable(np.array([0.0]), np.full((1, 50), 500, np.float32))
+    for power, usable in ((900.0, True), (0.0, False), (1e6, False)):
+        noise = Noise("VV", "", LineTable(np.array([0.0]), np.full((1, 50), power, np.float32)), ())
+        assert (plausible(noise, sigma0) is noise) is usable
