@@ -16,7 +16,7 @@ import rasterio
 from rasterio.transform import from_origin
 
 from common.config import GraphSettings, Settings
-from common.graph import GraphTiles, Surroundings, load_graph, run_graph
+from common.graph import GraphTiles, StepPool, Surroundings, load_graph, run_graph
 from common.graph.document import Action
 from common.layers import LayerStore, open_layer_store
 from common.messages import SceneRef, TileJob, TileRef
@@ -150,7 +150,7 @@ class Bench:
         (folder / f"{name}.data" / "i.img").write_text("pixels")
         await self.store.save(tile, layer, "dim", folder)
 
-    async def process(self, tile: TileRef, previous: TileRef | None, reference: TileRef | None, *layers: str) -> WorkReport:
+    async def process(self, pool: StepPool, tile: TileRef, previous: TileRef | None, reference: TileRef | None, *layers: str) -> WorkReport:
         instances = {layer: f"instance-{layer}" for layer in layers}
         config = {"dformat_out": "int16,-32768,0,1000"}
         job = TileJob(
@@ -165,7 +165,7 @@ class Bench:
         )
         workdir = self.folder / uuid.uuid4().hex
         workdir.mkdir()
-        return await process_tile(job, JobContext(self.settings, workdir, uuid.uuid4(), lambda *_: None))
+        return await process_tile(job, JobContext(self.settings, workdir, uuid.uuid4(), lambda *_: None), pool)
 
     def calls(self) -> list[tuple[str, dict[str, str]]]:
         lines = (self.folder / "calls").read_text().splitlines()
@@ -183,39 +183,40 @@ async def test_a_radar_series(bench: Bench) -> None:
     for tile in (first, second, third):
         await bench.keep(tile, "preprocessed")
 
-    report = await bench.process(first, None, None, "sigma0_VV", "coh_VV")
-    assert report.error is None, report.error
-    assert [dataset.layer for dataset in report.datasets] == ["sigma0_VV"]
-    assert [name for name, _ in bench.calls()] == ["coregister.xml", "backscatter.xml"]
-    assert report.deletions == []
+    async with StepPool(["processor.steps"], Surroundings.of(bench.settings).environment()) as pool:
+        report = await bench.process(pool, first, None, None, "sigma0_VV", "coh_VV")
+        assert report.error is None, report.error
+        assert [dataset.layer for dataset in report.datasets] == ["sigma0_VV"]
+        assert [name for name, _ in bench.calls()] == ["coregister.xml", "backscatter.xml"]
+        assert report.deletions == []
 
-    report = await bench.process(second, first, first, "sigma0_VV", "coh_VV")
-    assert report.error is None, report.error
-    calls = bench.calls()
-    assert [name for name, _ in calls] == ["coregister.xml", "extract.xml", "backscatter.xml", "coherence.xml"]
-    assert calls[3][1]["sel_date"] == "16Jan2022", "previous and reference are one scene"
-    assert report.deletions == [bench.store.uri(second, "preprocessed", "dim")]
+        report = await bench.process(pool, second, first, first, "sigma0_VV", "coh_VV")
+        assert report.error is None, report.error
+        calls = bench.calls()
+        assert [name for name, _ in calls] == ["coregister.xml", "extract.xml", "backscatter.xml", "coherence.xml"]
+        assert calls[3][1]["sel_date"] == "16Jan2022", "previous and reference are one scene"
+        assert report.deletions == [bench.store.uri(second, "preprocessed", "dim")]
 
-    report = await bench.process(third, second, first, "sigma0_VV", "coh_VV")
-    assert report.error is None, report.error
-    calls = bench.calls()
-    assert [name for name, _ in calls] == ["coregister.xml", "extract.xml", "backscatter.xml", "coregister.xml", "coherence.xml"]
-    assert calls[0][1] == {
-        "master": "20220104_A44_IW1_8951_preprocessed.dim",
-        "slave": "20220128_A44_IW1_8951_preprocessed.dim",
-        "output": "20220128_A44_IW1_8951_coregistred.dim",
-        "dem_name": "SRTM 3Sec",
-    }
-    assert calls[3][1]["slave"] == "20220116_A44_IW1_8951_coregextract.dim", "which the second tile had left"
-    assert (calls[2][1]["img_suffix"], calls[4][1]["sel_date"]) == ("28Jan2022", "04Jan2022")
-    assert report.deletions == [bench.store.uri(third, "preprocessed", "dim"), bench.store.uri(second, "coregextract", "dim")]
-    for dataset in report.datasets:
-        assert (dataset.format.dtype, dataset.format.nodata, dataset.format.max_value) == ("int16", -32768, 1000)
-        assert (dataset.real_min, dataset.real_max) == (0, 1)
-        with rasterio.open(dataset.file.uri) as raster:
-            pixels = raster.read(1)
-        assert set(np.unique(pixels)) == {-32768, 500}
-        assert (pixels == 500).sum() < 40 * 50, "its edge was eroded"
+        report = await bench.process(pool, third, second, first, "sigma0_VV", "coh_VV")
+        assert report.error is None, report.error
+        calls = bench.calls()
+        assert [name for name, _ in calls] == ["coregister.xml", "extract.xml", "backscatter.xml", "coregister.xml", "coherence.xml"]
+        assert calls[0][1] == {
+            "master": "20220104_A44_IW1_8951_preprocessed.dim",
+            "slave": "20220128_A44_IW1_8951_preprocessed.dim",
+            "output": "20220128_A44_IW1_8951_coregistred.dim",
+            "dem_name": "SRTM 3Sec",
+        }
+        assert calls[3][1]["slave"] == "20220116_A44_IW1_8951_coregextract.dim", "which the second tile had left"
+        assert (calls[2][1]["img_suffix"], calls[4][1]["sel_date"]) == ("28Jan2022", "04Jan2022")
+        assert report.deletions == [bench.store.uri(third, "preprocessed", "dim"), bench.store.uri(second, "coregextract", "dim")]
+        for dataset in report.datasets:
+            assert (dataset.format.dtype, dataset.format.nodata, dataset.format.max_value) == ("int16", -32768, 1000)
+            assert (dataset.real_min, dataset.real_max) == (0, 1)
+            with rasterio.open(dataset.file.uri) as raster:
+                pixels = raster.read(1)
+            assert set(np.unique(pixels)) == {-32768, 500}
+            assert (pixels == 500).sum() < 40 * 50, "its edge was eroded"
 
 
 async def test_the_graphs_of_pleiades(bench: Bench) -> None:
