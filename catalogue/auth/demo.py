@@ -16,6 +16,7 @@ from pathlib import Path
 
 import jwt
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import BaseModel, ValidationError
@@ -82,7 +83,10 @@ class DemoIssuer:
 
     async def answer(self, request: web.Request) -> web.Response:
         """The token endpoint (RFC 6749, 5)."""
-        form = await request.post()
+        try:
+            form = await request.post()
+        except (ValueError, AssertionError, LookupError, RuntimeError, HttpProcessingError):
+            return _refusal("invalid_request", "a form is needed (application/x-www-form-urlencoded)")
         if form.get("grant_type") != "password":
             return _refusal("unsupported_grant_type", "only the grant 'password' is offered here")
         token = self.token(str(form.get("username", "")), str(form.get("password", "")))

@@ -273,6 +273,13 @@ async def test_the_demonstration_sells_tokens_for_its_password(tmp_path: Path) -
             assert (status, answer["error"]) == (401, "invalid_grant")
         status, answer = await guarded.login(grant_type="client_credentials", client_id="x")
         assert (status, answer["error"]) == (400, "unsupported_grant_type")
+        url = guarded.server.make_url("/realms/dedl/protocol/openid-connect/token")
+        for kind, raw in (("multipart/form-data", b"x"), ("multipart/form-data; boundary=b", b"--b\r\n\xff"), ("application/json", b"{")):
+            async with guarded.http.post(url, data=raw, headers={"Content-Type": kind}) as answer_to_raw:
+                assert answer_to_raw.status == 400, kind
+        for raw in (b"grant_type=password&username=%ff&password=%00", b"grant_type=password&username=" + b"\xff" * 50):
+            async with guarded.http.post(url, data=raw, headers={"Content-Type": "application/x-www-form-urlencoded"}) as answer_to_raw:
+                assert answer_to_raw.status in (400, 401)
         head, body, _ = told["access_token"].split(".")
         for hostile in (f"{_b64({'alg': 'none'})}.{body}.", f"{head}.{body}.{_b64(b'0' * 64)}"):
             assert (await guarded.ask(hostile))[0] == 401
