@@ -18,23 +18,18 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-from uuid import UUID, uuid4
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import aiohttp
 import asyncpg
-import numpy as np
-import shapely
 from stack import running_stack
 
-from catalogue.places import bounding_box
 from thresher.embedded.endpoint import free_port
 
 AOIS = 20
@@ -44,145 +39,70 @@ _DAYS = 6 * 365
 _CHUNK = 20_000
 
 
-@dataclass(frozen=True)
-class Scene:
-    """A simulated Sentinel-2-like scene of an AOI; a tile of 110 km in a band of longitudes of its own."""
-
-    number: int
-    aoi: str
-    west: float
-    south: float
-    time: datetime
-    cloud: int
-    orbit: str
-
-    @property
-    def name(self) -> str:
-        return f"S2A_MSIL2A_{self.time:%Y%m%dT%H%M%S}_N0510_R051_T{self.number:07d}"
-
-
-def scenes(count: int) -> Iterator[Scene]:
-    """Half a thousand places in each AOI, seen again and again over six years."""
-    rng = random.Random(7)
-    places = [(rng.uniform(-170 + 17 * aoi, -170 + 17 * aoi + 12), rng.uniform(-50, 60)) for aoi in range(AOIS) for _ in range(500)]
-    for number in range(count):
-        place = rng.randrange(len(places))
-        west, south = places[place]
-        moment = datetime(2018, 1, 1, tzinfo=UTC) + timedelta(days=rng.randrange(_DAYS), seconds=rng.randrange(86_400))
-        yield Scene(number, f"area{place // 500:02d}", west, south, moment, rng.randrange(101), rng.choice(("ASCENDING", "DESCENDING")))
-
-
 async def fill(database: asyncpg.Connection, count: int) -> None:
-    """Records and datasets as the workflow leaves them; the items follow by the triggers."""
-    await database.set_type_codec(
-        "jsonb",
-        schema="pg_catalog",
-        format="binary",
-        encoder=lambda value: b"\x01" + json.dumps(value).encode(),
-        decoder=lambda content: json.loads(content[1:]),
-    )
-    instances = []
+    """Records and datasets as the workflow leaves them; the items follow by the triggers.
+
+    Simulated Sentinel-2-like scenes: 500 places in each AOI, seen again and again over six years. AOIs lie beside each other in longitude.
+    """
     for band in BANDS:
-        variable = await database.fetchval(
-            "INSERT INTO variable (name, unit, description, dtype, nodata, min_value, max_value, bands)"
-            " VALUES ($1, 'reflectance', 'simulated', 'uint16', 0, 0, 10000, '{\"\"}') RETURNING id",
+        await database.execute(
+            """WITH v AS (INSERT INTO variable (name, unit, description, dtype, nodata, min_value, max_value, bands)
+                          VALUES ($1, 'reflectance', 'simulated', 'uint16', 0, 0, 10000, '{""}') RETURNING id)
+               INSERT INTO instance (variable_id, name) SELECT id, 'l2a' FROM v""",
             band,
         )
-        instances.append(await database.fetchval("INSERT INTO instance (variable_id, name) VALUES ($1, 'l2a') RETURNING id", variable))
-    source = scenes(count)
-    while chunk := list(islice(source, _CHUNK)):
-        await _copy(database, chunk, instances)
-        print(f"\r{chunk[-1].number + 1:,} items", end="", file=sys.stderr, flush=True)
+    await database.execute("SELECT setseed(0.7)")
+    await database.execute(_PLACES)
+    for first in range(0, count, _CHUNK):
+        last = min(first + _CHUNK, count) - 1
+        await database.execute(_SCENES, first, last, _DAYS * 86_400, timeout=600)
+        await database.execute(_RECORDS)
+        await database.execute(_DATASETS, list(BANDS), timeout=600)
+        await database.execute("DROP TABLE made")
+        if first in (0, 10 * _CHUNK):
+            await database.execute("ANALYZE", timeout=600)
+        print(f"\r{last + 1:,} items", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
-    await database.execute("ANALYZE", timeout=600)
+    await database.execute("VACUUM ANALYZE", timeout=600)
 
 
-async def _copy(database: asyncpg.Connection, chunk: Sequence[Scene], instances: Sequence[UUID]) -> None:
-    west, south = np.array([scene.west for scene in chunk]), np.array([scene.south for scene in chunk])
-    # Slanted, as real tiles are in longitude and latitude.
-    corners = np.stack([west, south, west + 1.5, south + 0.02, west + 1.48, south + 1, west + 0.01, south + 0.98], axis=1).reshape(-1, 4, 2)
-    outlines = shapely.polygons(corners)
-    wkb = shapely.to_wkb(outlines)
-    boxes = [bounding_box(outline) for outline in outlines]
-    ids = [uuid4() for _ in chunk]
-    records = [
-        (
-            key,
-            scene.name,
-            scene.time,
-            key.bytes,
-            {
-                "constellation": "SENTINEL2",
-                "satellite": "SENTINEL2A",
-                "productType": "S2MSI2A",
-                "orbitDirection": scene.orbit,
-                "relativeOrbit": "51",
-                "cloudCoverPercentage": str(scene.cloud),
-            },
-            footprint,
-            box,
-        )
-        for key, scene, footprint, box in zip(ids, chunk, wkb, boxes, strict=True)
-    ]
-    await database.copy_records_to_table(
-        "record", records=records, columns=("id", "name", "time", "identity", "tags", "footprint", "bbox"), timeout=600
-    )
-    statistics = [{"minimum": 1, "maximum": 9000, "mean": 1432.5, "stddev": 812.25, "valid_percent": 98.5}]
-    datasets = [
-        (
-            key,
-            instance,
-            scene.name,
-            scene.aoi,
-            key,
-            band,
-            f"/layers/{scene.aoi}/{scene.name}/{scene.name}_{band}.tif",
-            123_456_789,
-            f"{scene.number:064x}",
-            "uint16",
-            0.0,
-            0.0,
-            10_000.0,
-            -0.1,
-            0.9,
-            1.0,
-            1,
-            32631,
-            [10_980, 10_980],
-            [10.0, 0.0, 499_980.0, 0.0, -10.0, 5_800_020.0],
-            footprint,
-            box,
-            statistics,
-        )
-        for key, scene, footprint, box in zip(ids, chunk, wkb, boxes, strict=True)
-        for band, instance in zip(BANDS, instances, strict=True)
-    ]
-    columns = (
-        "record_id",
-        "instance_id",
-        "tile",
-        "aoi",
-        "job_id",
-        "layer",
-        "uri",
-        "size",
-        "sha256",
-        "dtype",
-        "nodata",
-        "min_value",
-        "max_value",
-        "real_min",
-        "real_max",
-        "exponent",
-        "bands",
-        "epsg",
-        "shape",
-        "transform",
-        "footprint",
-        "bbox",
-        "statistics",
-    )
-    await database.copy_records_to_table("dataset", records=datasets, columns=columns, timeout=600)
+_PLACES = f"""
+CREATE TEMPORARY TABLE place AS
+SELECT 500 * aoi + n AS number, 'area' || lpad(aoi::text, 2, '0') AS aoi,
+       -170 + 17 * aoi + 12 * random() AS west, -50 + 110 * random() AS south
+FROM generate_series(0, {AOIS - 1}) AS aoi, generate_series(0, 499) AS n
+"""
+_SCENES = f"""
+CREATE TEMPORARY TABLE made AS
+SELECT gen_random_uuid() AS id, s.number, p.aoi, p.west, p.south, time, cloud, orbit,
+       'S2A_MSIL2A_' || to_char(time, 'YYYYMMDD"T"HH24MISS') || '_N0510_R051_T' || lpad(s.number::text, 7, '0') AS name
+FROM (SELECT number, floor({500 * AOIS} * random())::int AS place,
+             timestamptz '2018-01-01Z' + floor($3::int * random()) * interval '1 s' AS time, floor(101 * random())::int AS cloud,
+             CASE WHEN random() < 0.5 THEN 'ASCENDING' ELSE 'DESCENDING' END AS orbit
+      FROM generate_series($1::int, $2::int) AS number) AS s JOIN place p ON p.number = s.place
+"""
+_CORNERS = ((0, 0), (1.5, 0.02), (1.48, 1), (0.01, 0.98), (0, 0))
+"""Slanted, as real tiles are in longitude and latitude; in degrees from the south-western."""
+_FOOTPRINT = "'\\x000000000300000001' || int4send(5) || " + " || ".join(
+    f"float8send(west + {x}) || float8send(south + {y})" for x, y in _CORNERS
+)
+"""WKB of a polygon, big end first."""
+_BOX = "box(point(west, south), point(west + 1.5, south + 1))"
+_RECORDS = f"""
+INSERT INTO record (id, name, time, identity, tags, footprint, bbox)
+SELECT id, name, time, uuid_send(id),
+       jsonb_build_object('constellation', 'SENTINEL2', 'satellite', 'SENTINEL2A', 'productType', 'S2MSI2A', 'orbitDirection', orbit,
+                          'relativeOrbit', '51', 'cloudCoverPercentage', cloud::text),
+       {_FOOTPRINT}, {_BOX} FROM made
+"""
+_DATASETS = f"""
+INSERT INTO dataset (record_id, instance_id, tile, aoi, job_id, layer, uri, size, sha256, dtype, nodata, min_value, max_value, real_min,
+                     real_max, exponent, bands, epsg, shape, transform, footprint, bbox, statistics)
+SELECT m.id, n.id, m.name, m.aoi, m.id, v.name, '/layers/' || m.aoi || '/' || m.name || '/' || m.name || '_' || v.name || '.tif', 123456789,
+       lpad(to_hex(m.number), 64, '0'), 'uint16', 0, 0, 10000, -0.1, 0.9, 1, 1, 32631, '{{10980,10980}}', '{{10,0,499980,0,-10,5800020}}',
+       {_FOOTPRINT}, {_BOX}, '[{{"minimum": 1, "maximum": 9000, "mean": 1432.5, "stddev": 812.25, "valid_percent": 98.5}}]'
+FROM made m, instance n JOIN variable v ON v.id = n.variable_id WHERE v.name = ANY($1)
+"""
 
 
 def searches(seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -217,8 +137,11 @@ def searches(seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
         )
 
 
-async def measure(url: str, count: int, at_once: int, seed: int) -> tuple[dict[str, list[float]], float]:
-    """Seconds of each search by kind, `at_once` clients asking without pause; and the pages a second of all of them."""
+async def measure(url: str, servers: Servers, count: int, at_once: int, seed: int) -> tuple[dict[str, list[float]], float, float]:
+    """Seconds of each search by kind, `at_once` clients asking without pause; the pages a second of all of them; and the seconds of
+    processor time of the servers.
+    """
+    used = await servers.seconds()
     found: dict[str, list[float]] = {}
     work = islice(searches(seed), count)
     async with aiohttp.ClientSession() as http:
@@ -242,10 +165,46 @@ async def measure(url: str, count: int, at_once: int, seed: int) -> tuple[dict[s
 
         begun = time.perf_counter()
         await asyncio.gather(*(client() for _ in range(at_once)))
-        return found, sum(map(len, found.values())) / (time.perf_counter() - begun)
+        rate = sum(map(len, found.values())) / (time.perf_counter() - begun)
+        return found, rate, await servers.seconds() - used
 
 
-def show(title: str, found: dict[str, list[float]], rate: float) -> None:
+class Servers:
+    """The processes that answer, to tell how much of the processors they used: on a busy machine that says more than the clock."""
+
+    def __init__(self, service: int, database_url: str) -> None:
+        self._service = service
+        self._database_url = database_url
+
+    async def seconds(self) -> float:
+        """Processor time of the service and of all processes of its database so far."""
+        database = await asyncpg.connect(self._database_url)
+        postmaster = _stat(await database.fetchval("SELECT pg_backend_pid()"))[1]
+        await database.close()
+        return _seconds(self._service) + _seconds(postmaster) + sum(map(_seconds, _children(postmaster)))
+
+
+def _stat(process: int) -> list[int]:
+    """From the third field of /proc/PID/stat on; the first of them, a letter, as 0."""
+    try:
+        text = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return [0] * 50
+    return [int(word) if word.lstrip("-").isdigit() else 0 for word in text.rpartition(")")[2].split()]
+
+
+def _seconds(process: int) -> float:
+    """Its own time and that of children that ended."""
+    return sum(_stat(process)[11:15]) / os.sysconf("SC_CLK_TCK")
+
+
+def _children(process: int) -> list[int]:
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit() and _stat(int(path.name))[1] == process]
+
+
+def show(title: str, found: dict[str, list[float]], rate: float, processors: float) -> None:
+    each = 1000 * processors / sum(map(len, found.values()))
+    title = f"{title}: {each:.1f} ms of processor a page"
     every = sorted(value for values in found.values() for value in values)
     print(f"\n{title}: {len(every)} pages of {LIMIT}, p50 {_at(every, 0.5):.1f} ms, p95 {_at(every, 0.95):.1f} ms, {rate:.1f} pages/s")
     for kind, values in sorted(found.items()):
@@ -271,26 +230,26 @@ async def main() -> None:
         begun = time.perf_counter()
         await fill(database, arguments.items)
         print(f"{arguments.items:,} items with {len(BANDS)} layers each indexed in {time.perf_counter() - begun:.0f} s")
-        url = f"{stack.url}/stac/search"
-        show("first time, items are written out, 1 client", *await measure(url, arguments.searches, 1, seed=1))
+        own = f"{stack.url}/stac/search", Servers(stack.processes["catalogue"].pid, stack.database_url)
+        show("first time, items are written out, 1 client", *await measure(*own, arguments.searches, 1, seed=1))
         if arguments.against_pgstac:
             async with pgstac(arguments, stack.url) as other:
                 for at_once in arguments.at_once:
                     for seed in (2, 3):
-                        await measure(other, 45, at_once, seed)
-                        show(f"stac-fastapi-pgstac, {at_once} clients", *await measure(other, arguments.searches, at_once, seed))
-                        await measure(url, arguments.searches, at_once, seed)
-                        show(f"Thresher, {at_once} clients", *await measure(url, arguments.searches, at_once, seed))
+                        await measure(*other, 45, at_once, seed)
+                        show(f"stac-fastapi-pgstac, {at_once} clients", *await measure(*other, arguments.searches, at_once, seed))
+                        await measure(*own, arguments.searches, at_once, seed)
+                        show(f"Thresher, {at_once} clients", *await measure(*own, arguments.searches, at_once, seed))
         else:
             for at_once in arguments.at_once:
-                await measure(url, arguments.searches, at_once, seed=2)
-                show(f"Thresher, {at_once} clients", *await measure(url, arguments.searches, at_once, seed=2))
+                await measure(*own, arguments.searches, at_once, seed=2)
+                show(f"Thresher, {at_once} clients", *await measure(*own, arguments.searches, at_once, seed=2))
         print("memory, peak:", ", ".join(f"{name} {size} MB" for name, size in stack.memory_mb().items()))
         await database.close()
 
 
 @asynccontextmanager
-async def pgstac(arguments: argparse.Namespace, ours: str) -> AsyncIterator[str]:
+async def pgstac(arguments: argparse.Namespace, ours: str) -> AsyncIterator[tuple[str, Servers]]:
     """stac-fastapi-pgstac as one process, over the same items; the address of its search."""
     parts, port = urlsplit(arguments.pgstac_database), str(free_port())
     environment = {
@@ -303,7 +262,17 @@ async def pgstac(arguments: argparse.Namespace, ours: str) -> AsyncIterator[str]
         "APP_PORT": port,
     }
     await _load(arguments, ours, environment)
-    command = [arguments.against_pgstac, "-m", "uvicorn", "stac_fastapi.pgstac.app:app", "--port", port, "--log-level", "error"]
+    command = [
+        arguments.against_pgstac,
+        "-m",
+        "uvicorn",
+        "stac_fastapi.pgstac.app:create_app",
+        "--factory",
+        "--port",
+        port,
+        "--log-level",
+        "error",
+    ]
     server = await asyncio.create_subprocess_exec(*command, env=environment)
     try:
         async with aiohttp.ClientSession() as http:
@@ -313,7 +282,7 @@ async def pgstac(arguments: argparse.Namespace, ours: str) -> AsyncIterator[str]
                         break
                 except aiohttp.ClientError:
                     await asyncio.sleep(0.1)
-        yield f"http://127.0.0.1:{port}/search"
+        yield f"http://127.0.0.1:{port}/search", Servers(server.pid, arguments.pgstac_database)
     finally:
         server.terminate()
         await server.wait()
