@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,30 +45,42 @@ class ContainerRuntime:
 
 
 @pytest.fixture(scope="session")
-def container_runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContainerRuntime]:
+def container_runtime() -> Iterator[ContainerRuntime]:
     """Docker, else podman without a daemon; skips with the reason where neither can run a container."""
     busybox = shutil.which("busybox")
     if busybox is None:
         pytest.skip("no container can be made: busybox is not installed (package busybox-static)")
-    folder = tmp_path_factory.mktemp("containers")
-    podman = ["podman", f"--root={folder}/root", f"--runroot={folder}/run", "--storage-driver=vfs", "--cgroup-manager=cgroupfs"]
-    reasons = []
-    for command in (["docker"], [*podman, "--runtime=runc"], podman):
-        if shutil.which(command[0]) is None:
-            reasons.append(f"{command[0]} is not installed")
-            continue
-        runtime = ContainerRuntime(command)
-        try:
-            runtime.run("import", '--change=ENTRYPOINT ["/bin/busybox", "sh", "/hook.sh"]', str(_archive(Path(busybox), folder)), IMAGE)
-            runtime.run("run", "--rm", *LIMITS, IMAGE, "--run=true")
-        except (subprocess.SubprocessError, OSError) as error:
-            said = getattr(error, "stderr", None) or str(error)
-            reasons.append(f"{command[0]} cannot run a container: {said.strip()[-200:]}")
-            continue
-        yield runtime
-        runtime.run("rmi", "--force", IMAGE)
-        return
-    pytest.skip("; ".join(reasons))
+    # Not pytest's folder: podman wants a short path.
+    folder = Path(tempfile.mkdtemp(prefix="tc-"))
+    try:
+        image = _archive(Path(busybox), folder)
+        podman = ["podman", f"--root={folder}/root", f"--runroot={folder}/run", "--storage-driver=vfs", "--cgroup-manager=cgroupfs"]
+        reasons = []
+        for command in (["docker"], [*podman, "--runtime=runc"], podman):
+            runtime = ContainerRuntime(command)
+            reason = _tried(runtime, image)
+            if not reason:
+                yield runtime
+                runtime.run("rmi", "--force", IMAGE)
+                return
+            reasons.append(reason)
+        pytest.skip("; ".join(reasons))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _tried(runtime: ContainerRuntime, image: Path) -> str:
+    """Why the runtime cannot run the image; empty if it can."""
+    name = runtime.command[0]
+    if shutil.which(name) is None:
+        return f"{name} is not installed"
+    try:
+        runtime.run("import", '--change=ENTRYPOINT ["/bin/busybox", "sh", "/hook.sh"]', str(image), IMAGE)
+        runtime.run("run", "--rm", *LIMITS, IMAGE, "--run=true")
+    except (subprocess.SubprocessError, OSError) as error:
+        said = getattr(error, "stderr", None) or str(error)
+        return f"{name} cannot run a container: {said.strip()[-200:]}"
+    return ""
 
 
 def _archive(busybox: Path, folder: Path) -> Path:
