@@ -45,8 +45,8 @@ UNSAYABLE = {"/catalog/scenes", "/catalog/tiles", "/catalog/aoi", "/cube/variabl
     "/stac/search",
     "/stac/collections/{collection}/items",
 }
-"""Their rules are more than a schema can say: that a ring is closed, that a graph exists, that a number fits into a type, that a bbox does not
-stand beside an outline.
+"""Their rules are more than a schema can say: that a ring is closed, that a graph exists, that a number fits into a type, that a text is a
+time.
 """
 ORDERING = "/odata/"
 """Below it, too: a filter is a language, and what an order may hold its workflow says."""
