@@ -49,7 +49,9 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
 
 
 def test_unknown_lists_the_known() -> None:
-    with pytest.raises(UserError, match=r"'ExtractS2Band' is not known; did you mean 'ExtractS2Bands'\? known are: .*CopyProductToStorage, "):
+    with pytest.raises(
+        UserError, match=r"'ExtractS2Band' is not known; did you mean 'ExtractS2Bands'\? known are: .*CopyProductToStorage, "
+    ):
         load_graph("ExtractS2Band")
 
 
