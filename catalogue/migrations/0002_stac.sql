@@ -51,10 +51,11 @@ CREATE TABLE stac_item (
     UNIQUE (record_id, tile, aoi),
     UNIQUE (aoi, id)
 );
-CREATE INDEX stac_item_time ON stac_item (datetime, number);
-CREATE INDEX stac_item_aoi_time ON stac_item (aoi, datetime, number);
+-- With what else decides whether an item is wanted, so that rows that are not need not be read.
+CREATE INDEX stac_item_time ON stac_item (datetime, number) INCLUDE (bbox, record_id);
+CREATE INDEX stac_item_aoi_time ON stac_item (aoi, datetime, number) INCLUDE (bbox, record_id);
 CREATE INDEX stac_item_id ON stac_item (id, number);
-CREATE INDEX stac_item_bbox ON stac_item USING gist (bbox);
+CREATE INDEX stac_item_bbox ON stac_item USING gist (bbox) INCLUDE (datetime, number, aoi, record_id);
 
 CREATE TYPE stac_key AS (aoi text, record_id uuid, tile text);
 

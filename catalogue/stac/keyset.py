@@ -55,6 +55,15 @@ class Order:
         return ", ".join(f"{sql} {'DESC' if descending else 'ASC'}" for sql, descending in directions)
 
     @property
+    def outer(self) -> str:
+        """The same order of rows `page` that have these columns."""
+        directions = [
+            *((f"page.key_{place}", key.descending) for place, key in enumerate(self.keys)),
+            ("page.number", self._ends_descending),
+        ]
+        return ", ".join(f"{column} {'DESC' if descending else 'ASC'}" for column, descending in directions)
+
+    @property
     def _ends_descending(self) -> bool:
         return self.keys[-1].descending
 

@@ -26,7 +26,7 @@ async def test_reading_an_area_as_a_cube(catalogue_settings: Settings) -> None:
     async with run_catalogue(catalogue_settings.model_copy(update={"server": server})) as catalogue:
         await fill(catalogue.database, Path(catalogue.settings.storage), tiles)
         child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", str(TESTS / "run_notebook.py"), str(TESTS.parent / "docs/notebooks/reading.ipynb"), "series", "point"),
+            *(sys.executable, "-P", str(TESTS / "run_notebook.py"), str(TESTS.parent / "docs/notebooks/reading.ipynb"), "series"),
             env={**os.environ, "THRESHER_URL": catalogue.url, "THRESHER_TOKEN": TOKEN, "AOI": "Demo"},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
