@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +32,14 @@ import sys
 from pathlib import Path
 from processor.cog import LayerTags, write_cog
 write_cog(Path(sys.argv[1]), Path(sys.argv[2]), LayerTags("B04", 0.0, 1e-4))
+"""
+
+WATCH = """
+import resource, subprocess, sys, time
+before = time.perf_counter()
+subprocess.run(sys.argv[1:], check=True)
+usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(time.perf_counter() - before, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 """
 
 
@@ -110,17 +116,10 @@ def settings() -> list[str]:
 
 
 def measured(command: Sequence[str]) -> Cost:
-    before = time.perf_counter()
-    process = subprocess.Popen(command, cwd=ROOT)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        sys.exit(f"{command[0]} failed")
-    return Cost(time.perf_counter() - before, cpu_of(usage), usage.ru_maxrss / 1024)
-
-
-def cpu_of(usage: resource.struct_rusage) -> float:
-    return usage.ru_utime + usage.ru_stime
+    """Of a process that a small one starts: a child counts the memory of who forked it as its own."""
+    output = subprocess.run([sys.executable, "-c", WATCH, *command], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    wall, cpu, memory = map(float, output.splitlines()[-1].split())
+    return Cost(wall, cpu, memory)
 
 
 if __name__ == "__main__":
