@@ -135,9 +135,8 @@ async def list_items(connection: Connection, owner: str, query: ListQuery, *, or
     where = f"FROM hook_item i WHERE i.owner = $1 {only}AND {query.condition.sql}"
     parameters = [owner, *query.condition.parameters]
     # The join is for what is shown only: it must not keep the limit from ending the scan early.
-    inner = f"SELECT i.id {where} ORDER BY {query.order} LIMIT {query.top + 1} OFFSET {query.skip}"
-    numbers = [row["id"] for row in await connection.fetch(inner, *parameters)]
-    count = await connection.fetchval(f"SELECT count(*) {where}", *parameters) if query.count else None
+    found, count = await _page(connection, "i.id", where, query, parameters)
+    numbers = [row["id"] for row in found]
     shown = numbers[: query.top]
     rows = await connection.fetch(
         f"SELECT {_ITEM_COLUMNS} FROM hook_item i JOIN hook_order o ON o.id = i.order_id WHERE i.id = ANY($1)",  # noqa: S608 - constants
@@ -196,17 +195,21 @@ async def get_item(connection: Connection, owner: str, number: int, *, order: in
 async def _page(
     connection: Connection, columns: str, where: str, query: ListQuery, parameters: Sequence[object]
 ) -> tuple[list[Any], int | None]:
-    """One row more than a page, and the whole count where it is asked for."""
+    """One row more than a page, and the whole count where it is asked for: of the same scan, unless that gave no row to tell it."""
+    whole = ", count(*) OVER () AS whole" if query.count else ""
     rows = await connection.fetch(
-        f"SELECT {columns} {where} ORDER BY {query.order} LIMIT {query.top + 1} OFFSET {query.skip}",
+        f"SELECT {columns}{whole} {where} ORDER BY {query.order} LIMIT {query.top + 1} OFFSET {query.skip}",
         *parameters,
     )
-    count = await connection.fetchval(f"SELECT count(*) {where}", *parameters) if query.count else None
-    return rows, count
+    if not query.count:
+        return rows, None
+    if rows:
+        return rows, rows[0]["whole"]
+    return rows, await connection.fetchval(f"SELECT count(*) {where}", *parameters)
 
 
 def _order(row: Any) -> OrderRow:
-    return OrderRow(**{**row, "status": OrderStatus(row["status"])})
+    return OrderRow(**{**{key: value for key, value in row.items() if key != "whole"}, "status": OrderStatus(row["status"])})
 
 
 def _item(row: Any) -> ItemRow:
