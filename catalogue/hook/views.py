@@ -195,21 +195,23 @@ async def get_item(connection: Connection, owner: str, number: int, *, order: in
 async def _page(
     connection: Connection, columns: str, where: str, query: ListQuery, parameters: Sequence[object]
 ) -> tuple[list[Any], int | None]:
-    """One row more than a page, and the whole count where it is asked for: of the same scan, unless that gave no row to tell it."""
-    whole = ", count(*) OVER () AS whole" if query.count else ""
+    """One row more than a page, and the whole count where it is asked for."""
+    # Of narrow rows both come of one scan; wide ones would be kept for it, all of them.
+    narrow = query.count and columns.endswith(".id")
+    whole = ", count(*) OVER () AS whole" if narrow else ""
     rows = await connection.fetch(
         f"SELECT {columns}{whole} {where} ORDER BY {query.order} LIMIT {query.top + 1} OFFSET {query.skip}",
         *parameters,
     )
     if not query.count:
         return rows, None
-    if rows:
+    if rows and narrow:
         return rows, rows[0]["whole"]
     return rows, await connection.fetchval(f"SELECT count(*) {where}", *parameters)
 
 
 def _order(row: Any) -> OrderRow:
-    return OrderRow(**{**{key: value for key, value in row.items() if key != "whole"}, "status": OrderStatus(row["status"])})
+    return OrderRow(**{**row, "status": OrderStatus(row["status"])})
 
 
 def _item(row: Any) -> ItemRow:
