@@ -120,17 +120,22 @@ class _Query:
     def _page(self, place: Place | None, count: int) -> tuple[str, list[object]]:
         """Which rows first, from indexes alone where they hold what is asked for; then the rows themselves, of this page only."""
         statement = Statement(list(self._statement.values), list(self._statement.conditions))
+        near = ""
         if self.areas:
             touching = " AND ".join(f"i.bbox && {statement.bind(bounding_box(area), 'box')}" for area in self.areas)
-            # As a test of truth it is no condition an index could be chosen for.
-            statement.where(touching if self._few else f"({touching}) IS TRUE")
+            if self._few:
+                near = f"near AS MATERIALIZED (SELECT i.number FROM stac_item i WHERE {touching}),"  # noqa: S608 - values are bound
+                statement.where("i.number IN (SELECT number FROM near)")
+            else:
+                # As a test of truth it is no condition an index could be chosen for.
+                statement.where(f"({touching}) IS TRUE")
         if place is not None:
             statement.where(self._order.after(place, statement))
         keys, clause = self._order.columns, statement.clause
         record = "JOIN record r ON r.id = i.record_id" if "r." in f"{keys} {clause}" else ""
         footprint = "i.footprint" if self.areas else "NULL::bytea"
         named = ", ".join(f"page.key_{number}" for number in range(len(self._order.keys)))
-        sql = f"""WITH page AS MATERIALIZED (
+        sql = f"""WITH {near} page AS MATERIALIZED (
                 SELECT i.number, {keys} FROM stac_item i {record} WHERE {clause} ORDER BY {self._order.sql} LIMIT {count})
             SELECT i.number, {footprint} AS footprint, {named}, CASE WHEN i.stamp = {STAMP} THEN i.document END AS document
             FROM page JOIN stac_item i ON i.number = page.number JOIN record r ON r.id = i.record_id
