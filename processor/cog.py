@@ -27,7 +27,7 @@ BLOCK = 512
 CHUNK = 4 * BLOCK
 """Pixels read and written at once, each way."""
 
-_CACHE_MB = 256
+_CACHE_BYTES = 256 * 2**20
 _THREADS = min(4, os.cpu_count() or 1)
 
 
@@ -130,7 +130,7 @@ def chunks(width: int, height: int, size: int = CHUNK) -> Iterator[Window]:
 
 def gdal_settings() -> Any:
     """The environment of GDAL for bounded work: to be entered with `with`."""
-    return rasterio.Env(GDAL_CACHEMAX=_CACHE_MB, GDAL_NUM_THREADS=str(_THREADS), GDAL_PAM_ENABLED="NO")
+    return rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES, GDAL_NUM_THREADS=str(_THREADS), GDAL_PAM_ENABLED="NO")
 
 
 def shifted(pixels: NDArray[Any], shift: Shift, nodata: float | None) -> NDArray[Any]:

@@ -58,13 +58,16 @@ def load_graph(name: str, folders: Sequence[Path] = ()) -> Graph:
     if not _NAME.fullmatch(name) or ".." in name.split("/") or "//" in name:
         raise UserError(f"{name[:80]!r} is not the name of a graph: a name or a relative path without '..' is expected")
     spellings = _spellings(name)
-    for place in (*folders, _shipped()):
+    for place in folders:
         for spelling in spellings:
             text = _read(place, spelling)
             if text is not None:
                 return _checked(_stem(spelling), text)
         if (hook := _hook(place, _stem(spellings[-1]))) is not None:
             return hook
+    for spelling in spellings:
+        if (graph := _shipped_graph(spelling)) is not None:
+            return graph
     known = known_graphs(folders)
     guesses = difflib.get_close_matches(_stem(spellings[-1]), known, n=1, cutoff=0.75)
     hint = f"did you mean '{guesses[0]}'? " if guesses else ""
@@ -84,6 +87,13 @@ def known_graphs(folders: Sequence[Path] = ()) -> list[str]:
 @lru_cache(maxsize=128)
 def _checked(name: str, text: bytes) -> Graph:
     return Graph(name, parse_graph(text, name))
+
+
+@lru_cache(maxsize=256)
+def _shipped_graph(spelling: str) -> Graph | None:
+    """What comes with the program does not change while it runs; every job asks for it."""
+    text = _read(_shipped(), spelling)
+    return None if text is None else _checked(_stem(spelling), text)
 
 
 def _hook(place: Path | Traversable, name: str) -> Graph | None:

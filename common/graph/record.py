@@ -23,7 +23,8 @@ class StepRecord:
 
     def __init__(self, folder: Path) -> None:
         """The file lies in the file system of `folder`."""
-        self._file = tempfile.TemporaryFile("w+b", dir=folder)  # noqa: SIM115 - closed by __exit__
+        # Most print little: only what is large goes to the disk.
+        self._file = tempfile.SpooledTemporaryFile(max_size=_LARGE, dir=str(folder))  # noqa: SIM115 - closed by __exit__
         self._size = 0
         self._skipped = 0
         self._last: deque[str] = deque(maxlen=_LAST_LINES)

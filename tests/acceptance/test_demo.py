@@ -18,8 +18,8 @@ import rasterio
 from PIL import Image
 from rasterio.windows import Window, from_bounds
 
-from thresher.demo.region import make_region
 from thresher.demo.kinds import configuration
+from thresher.demo.region import make_region
 from thresher.demo.server import FolderServer
 from thresher.demo.stack import DemoStack, remove_data
 from thresher.notebook import Session

@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 # Milliseconds of processor time a tile, scene and tile job together: `processor time a tile` of tests/benchmarks/workflow.py.
-CATALOGUE_MS = 0.42
-DATABASE_MS = 0.55
-BROKER_MS = 0.14
-HOP_MS = 7.0
+CATALOGUE_MS = 0.36
+DATABASE_MS = 0.37
+BROKER_MS = 0.19
+HOP_MS = 8.4
 WORKERS = (1, 10, 50, 100, 200, 500, 1000, 2000, 3000, 4000, 5000)
 
 

@@ -19,9 +19,9 @@ from rio_cogeo.cogeo import cog_validate
 from common.config import load_settings
 from common.payload import parse_payload
 from common.product_names import Constellation, parse_product_name
+from thresher.demo.kinds import OPTICAL, configuration
 from thresher.demo.landscape import SceneClass
 from thresher.demo.region import OFFSET, SCALE, Region, make_region
-from thresher.demo.kinds import OPTICAL, configuration
 from thresher.demo.server import FolderServer
 
 
