@@ -83,9 +83,7 @@ def test_a_file_of_keys_is_read_anew_when_it_changes(tmp_path: Path) -> None:
     assert sealer(NEW).open(of_file.seal(VALUES, "a test"), "a test") == VALUES
 
 
-@pytest.mark.parametrize(
-    "keys", [",", "short", f"{OLD},not-a-key", OLD[:-4], "ä" * 44], ids=["empty", "short", "second", "cut", "foreign"]
-)
+@pytest.mark.parametrize("keys", [",", "short", f"{OLD},not-a-key", OLD[:-4], "ä" * 44], ids=["empty", "short", "second", "cut", "foreign"])
 def test_a_key_that_is_none_is_told_without_being_shown(keys: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         sealer(*keys.split(",")).check()
