@@ -223,7 +223,7 @@ AREAS = [
             )
         )
     ),
-    area("graph-of-the-reference", "tile_graph_name", tile_graph_name="S1Clean"),
+    area("graph-of-no-library", "tile_graph_name", tile_graph_name="S1Cleanse"),
     area("graph-config-value", "graph_config.crop", graph_config={"crop": ["yes"]}),
     area("graph-config-key", "graph_config", graph_config={"": "x"}),
     # Layers
