@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from pydantic import JsonValue
 from pystac_client.exceptions import APIError
@@ -30,6 +31,13 @@ class _PatientRetry(Retry):
         return None if seconds is None else min(seconds, _LONGEST_WAIT_S)
 
 
+class _Reader(StacApiIO):
+    def json_loads(self, txt: str, *_: Any, **__: Any) -> dict[str, Any]:
+        """With the library's own parser, whichever is installed, one NaN in one item would cost the whole page."""
+        document: dict[str, Any] = json.loads(txt)
+        return document
+
+
 def stac_io(timeout_s: float, retries: int) -> StacApiIO:
     """A reader with its own connection pool; `timeout_s` without a byte arriving. Searching is safe to repeat, hence POST is retried."""
     retry = _PatientRetry(
@@ -41,7 +49,7 @@ def stac_io(timeout_s: float, retries: int) -> StacApiIO:
         allowed_methods=frozenset({"GET", "HEAD", "POST"}),
         raise_on_status=False,
     )
-    return StacApiIO(timeout=timeout_s, max_retries=retry, headers={"User-Agent": "thresher"})
+    return _Reader(timeout=timeout_s, max_retries=retry, headers={"User-Agent": "thresher"})
 
 
 def read_document(reader: StacApiIO, url: str) -> dict[str, JsonValue]:

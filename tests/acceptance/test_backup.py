@@ -18,7 +18,7 @@ from chaos.workload import Size
 from thresher.embedded.endpoint import LOOPBACK
 from thresher.embedded.postgres import PostgresServer
 
-SIZE = Size(orbits=3, dates=10, tiles=5)
+SIZE = Size(orbits=2, dates=10, tiles=4)
 SERVICES = (*CATALOGUES, *DOWNLOADERS, *PROCESSORS)
 NEVER = float("inf")
 

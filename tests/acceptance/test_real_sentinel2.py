@@ -277,14 +277,16 @@ def inner_area(path: Path) -> shapely.Polygon:
 
 
 def in_folder(folder: Path) -> Stored:
-    return {str(path): (path.stat().st_size, str(path.stat().st_mtime_ns)) for path in folder.rglob("*") if path.is_file()}
+    """What is stored, but for what steps printed."""
+    paths = (path for path in folder.rglob("*") if path.is_file() and path.parent.name != "logs")
+    return {str(path): (path.stat().st_size, str(path.stat().st_mtime_ns)) for path in paths}
 
 
 def in_bucket(settings: Settings) -> Stored:
     bucket, _, _ = settings.storage.removeprefix("s3://").partition("/")
     answer = client_for(settings.s3).list_objects_v2(Bucket=bucket)
     assert not answer["IsTruncated"]
-    found = answer.get("Contents", [])
+    found = [entry for entry in answer.get("Contents", []) if "/logs/" not in entry["Key"]]
     return {f"s3://{bucket}/{entry['Key']}": (entry["Size"], f"{entry['ETag']} {entry['LastModified']}") for entry in found}
 
 

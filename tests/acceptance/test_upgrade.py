@@ -27,6 +27,8 @@ BEFORE = "6caa2b10fdf4"
 """0.1.0: before there were orders, STAC items and logs of steps."""
 PACKAGES = ("catalogue", "downloader", "processor", "common", "thresher", "payloads")
 SERVICES = ("catalogue", "downloader", "processor")
+CHAIN = 1500
+"""Long enough to last through the upgrade on a quick machine."""
 
 
 @pytest.fixture
@@ -126,7 +128,7 @@ async def test_services_are_replaced_one_by_one_and_nothing_is_lost(
         try:
             migrations: int = await database.fetchval("SELECT count(*) FROM schema_migration")
             # One chain: what is lost once stops it for ever.
-            await add(http, url, 0, 300)
+            await add(http, url, 0, CHAIN)
             await more_than(database, 20)
 
             stack.start("catalogue-new", "catalogue", REPOSITORY)
@@ -145,11 +147,11 @@ async def test_services_are_replaced_one_by_one_and_nothing_is_lost(
                 stack.start(f"{service}-new", service, REPOSITORY)
                 await more_than(database, begun + 20)
                 stack.stop(f"{service}-old")
-            await add(http, new_url, 300, 20)
-            await more_than(database, 320)
-            assert await database.fetchval("SELECT count(*) FROM tile") == 320
+            await add(http, new_url, CHAIN, 20)
+            await more_than(database, CHAIN + 20)
+            assert await database.fetchval("SELECT count(*) FROM tile") == CHAIN + 20
             outcomes = await database.fetch("SELECT count(*) AS n FROM job WHERE outcome = 'done' GROUP BY kind, scene_id, tile_id")
-            assert [row["n"] for row in outcomes] == [1] * 640
+            assert [row["n"] for row in outcomes] == [1] * (2 * CHAIN + 40)
             assert await database.fetchval("SELECT count(*) FROM job WHERE outcome NOT IN ('done', 'released')") == 0
         finally:
             await database.close()

@@ -22,7 +22,7 @@ from thresher.demo.stack import remove_data
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGES = ("common", "catalogue", "downloader", "processor", "thresher", "payloads")
-SUFFIXES = {".py", ".json", ".sql", ".yaml", ".md", ".typed"}
+SUFFIXES = {".py", ".json", ".sql", ".yaml", ".md", ".typed", ".tif", ".xml"}
 ABOUT = {"PKG-INFO", "pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", ".gitignore"}
 
 LOOK = """

@@ -39,7 +39,10 @@ class DemoStack:
     def __enter__(self) -> DemoStack:
         command = [sys.executable, "-P", "-m", "thresher.cli", "up", "--port", "0"]
         command += ["--data-dir", str(self._data_dir), "--config", str(self._config)]
-        launch = Launch(command, _environment(), folder=self._folder, guarded=True, label="thresher-demo")
+        scratch = self._folder / "scratch"
+        scratch.mkdir(exist_ok=True)
+        environment = {**_environment(), "THRESHER_WORKER_SCRATCH": str(scratch)}
+        launch = Launch(command, environment, folder=self._folder, guarded=True, label="thresher-demo")
         self._child = Child.start("thresher up", launch, self._log)
         return self
 
