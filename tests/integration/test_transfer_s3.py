@@ -31,6 +31,12 @@ def url(s3_settings: Settings, s3_bucket: str) -> str:
     return f"s3://{s3_bucket}/a/b c.bin"
 
 
+@pytest.fixture(autouse=True)
+def _every_piece_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However quickly they come: otherwise the first that is told of may be the last."""
+    monkeypatch.setattr("downloader.transfer.pace._TOLD_EVERY_S", 0.0)
+
+
 @contextmanager
 def asked_of(settings: Settings) -> Iterator[list[tuple[int, int]]]:
     """The ranges that are asked for meanwhile."""
@@ -93,11 +99,7 @@ async def _half(settings: Settings, url: str, folder: Path) -> None:
         await one.fetch(url, folder / "target", progress=stop)
 
 
-async def test_a_download_is_taken_up_where_it_ended(
-    s3_settings: Settings, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Told of every piece, however quickly they come: otherwise the first that is told of may be the last.
-    monkeypatch.setattr("downloader.transfer.pace._TOLD_EVERY_S", 0.0)
+async def test_a_download_is_taken_up_where_it_ended(s3_settings: Settings, url: str, tmp_path: Path) -> None:
     with asked_of(s3_settings) as first, pytest.raises(TemporaryError, match="enough"):
         await _half(s3_settings, url, tmp_path)
     with asked_of(s3_settings) as then:
