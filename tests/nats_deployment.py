@@ -6,6 +6,8 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -88,11 +90,34 @@ def password(user: str) -> str:
 
 @contextlib.contextmanager
 def nats_deployment(folder: Path) -> Iterator[NatsDeployment]:
-    deployment = NatsDeployment(folder)
+    deployment = _started(folder)
     try:
-        for number in range(3):
-            deployment.start(number)
         yield deployment
     finally:
         for number in list(deployment.children):
             deployment.stop(number)
+
+
+def _started(folder: Path) -> NatsDeployment:
+    """All nodes listening: a port that was free a moment ago may be somebody else's by now, so it is tried again with others."""
+    for attempt in range(5):
+        place = folder / str(attempt)
+        place.mkdir()
+        deployment = NatsDeployment(place)
+        for number in range(3):
+            deployment.start(number)
+        if all(_listens(deployment.children[number], deployment.ports[number]) for number in range(3)):
+            return deployment
+        for number in list(deployment.children):
+            deployment.stop(number)
+    raise RuntimeError(f"the cluster does not start: see {folder}")
+
+
+def _listens(child: Child, port: int) -> bool:
+    for _ in range(200):
+        if child.exit_code() is not None:
+            return False
+        with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, port), timeout=0.5) as connection:
+            return connection.recv(16).startswith(b"INFO") and child.exit_code() is None
+        time.sleep(0.1)
+    return False

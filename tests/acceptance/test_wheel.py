@@ -86,7 +86,7 @@ def test_wheel_and_source_hold_the_packages_and_nothing_else(built: Path) -> Non
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert names - ABOUT == expected
     assert {Path(name).suffix for name in expected} <= SUFFIXES
-    assert {name for name in expected if "test" in Path(name).name.lower() or Path(name).name.startswith(".")} == set()
+    assert {name for name in expected if Path(name).name.lower().startswith(("test", "conftest", "."))} == set()
     # What travels besides code: graphs, migrations, payloads with their variables, the mark of typed packages.
     for kind in ("common/graph/library/.*.json", "catalogue/migrations/.*.sql", "payloads/.*.json", "payloads/.*.variables.yaml"):
         assert any(re.fullmatch(kind, name) for name in expected), kind
