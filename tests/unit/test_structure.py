@@ -225,8 +225,8 @@ def test_no_file_knows_the_machine_it_was_written_on() -> None:
         ("cd " + "/wo" + "rk/main", True),
         ("--index" + "-url=https://mirror", True),
         ("https://files.python" + "hosted.org/packages", True),
-        ("GET /aoi/name, ~/work/x, https://example.org/home/page", False),
-        ("`/home` is closed; {root}/work/tiles", False),
+        ("GET /aoi/name, ~/wo" + "rk/x, https://example.org/home/page", False),
+        ("`/home` is closed; {root}/wo" + "rk/tiles", False),
     ],
 )
 def test_what_counts_as_of_one_machine(line: str, of_one_machine: bool) -> None:
