@@ -13,6 +13,7 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 from numpy.typing import NDArray
+from rasterio.enums import Resampling
 from rasterio.features import geometry_mask
 from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
@@ -112,9 +113,14 @@ def new_cog(target: Path, profile: dict[str, Any], tags: LayerTags, *, block: in
             with rasterio.open(scratch, "w+", **profile, **plain) as output:
                 _describe(output, tags)
                 yield output
+            options = _creation_options(profile, block)
             with rasterio.open(scratch, "r+") as output:
                 write_statistics(output)
-            rasterio.shutil.copy(scratch, part, driver="COG", **_creation_options(profile, block, categorical=tags.categorical))
+                # Here they stay uncompressed: the COG driver would compress and decompress a set of its own on the way.
+                factors = _overview_factors(output.width, output.height, options["BLOCKSIZE"])
+                if factors:
+                    output.build_overviews(factors, Resampling.mode if tags.categorical else Resampling.average)
+            rasterio.shutil.copy(scratch, part, driver="COG", **options)
         part.replace(target)
     finally:
         scratch.unlink(missing_ok=True)
@@ -157,7 +163,15 @@ def block_size(width: int, height: int) -> int:
     return next(size for size in (BLOCK, BLOCK // 2, BLOCK * 2) if size not in widths)
 
 
-def _creation_options(profile: dict[str, Any], block: int | None, *, categorical: bool) -> dict[str, Any]:
+def _overview_factors(width: int, height: int, block: int) -> list[int]:
+    """Halved until an overview fits into a block."""
+    factors = []
+    while max(width, height) > block * 2 ** len(factors):
+        factors.append(2 ** (len(factors) + 1))
+    return factors
+
+
+def _creation_options(profile: dict[str, Any], block: int | None) -> dict[str, Any]:
     dtype = str(np.dtype(profile["dtype"]))
     return {
         "COMPRESS": "ZSTD",
@@ -165,7 +179,6 @@ def _creation_options(profile: dict[str, Any], block: int | None, *, categorical
         "PREDICTOR": "NO" if dtype.startswith("complex") else "FLOATING_POINT" if dtype.startswith("float") else "STANDARD",
         "BLOCKSIZE": block or block_size(profile["width"], profile["height"]),
         "OVERVIEWS": "AUTO",
-        "OVERVIEW_RESAMPLING": "MODE" if categorical else "AVERAGE",
         "BIGTIFF": "IF_SAFER",
         "NUM_THREADS": str(_THREADS),
     }

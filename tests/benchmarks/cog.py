@@ -1,8 +1,9 @@
 """A whole Sentinel-2 band (10980 x 10980, JPEG 2000 and COG) as a COG: ours against `gdal_translate -of COG`, same settings and threads.
 
 The band is simulated: a smooth landscape with the noise of a sensor. Each runs in a process of its own, in turns; shown are the best wall
-time and processor time of the rounds and the largest memory. Ours counts the statistics of the band besides. Needs `gdal_translate` on
-the path (its version is printed: it may be another than that of rasterio).
+time and processor time of the rounds and the largest memory. Ours starts Python and counts the statistics of the band besides. Overviews
+are averaged anew; where the source has some, `gdal_translate` is also shown as it is by default, copying those. Needs `gdal_translate`
+on the path (its version is printed: it may be another than that of rasterio).
 
 Run: python tests/benchmarks/cog.py [--rounds 3] [--pixels 10980]
 """
@@ -67,7 +68,9 @@ def main() -> None:
             target = source.with_name("target.tif")
             commands = {"ours": [sys.executable, "-c", OURS, str(source), str(target)]}
             if gdal:
-                commands["gdal_translate"] = [gdal, *settings(), str(source), str(target)]
+                commands["gdal_translate"] = [gdal, *settings(), "-co", "OVERVIEWS=IGNORE_EXISTING", str(source), str(target)]
+                if has_overviews(source):
+                    commands["… its overviews"] = [gdal, *settings(), str(source), str(target)]
             costs: dict[str, list[Cost]] = {name: [] for name in commands}
             for _ in range(options.rounds):
                 for name, command in commands.items():
@@ -98,6 +101,11 @@ def simulated(folder: Path, pixels: int) -> Sequence[Path]:
     rasterio.shutil.copy(plain, cog, driver="COG", COMPRESS="ZSTD", PREDICTOR="STANDARD", NUM_THREADS="2")
     plain.unlink()
     return jp2, cog
+
+
+def has_overviews(path: Path) -> bool:
+    with rasterio.open(path) as raster:
+        return bool(raster.overviews(1))
 
 
 def settings() -> list[str]:
