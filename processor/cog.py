@@ -165,7 +165,7 @@ def block_size(width: int, height: int) -> int:
 
 def _overview_factors(width: int, height: int, block: int) -> list[int]:
     """Halved until an overview fits into a block."""
-    factors = []
+    factors: list[int] = []
     while max(width, height) > block * 2 ** len(factors):
         factors.append(2 ** (len(factors) + 1))
     return factors
