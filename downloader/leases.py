@@ -24,6 +24,7 @@ from nats.js.kv import KeyValue
 
 from common.errors import TemporaryError
 from common.messaging import FREED, LEASES, PAUSES
+from common.tasks import heeding_cancellation
 
 log = logging.getLogger(__name__)
 
@@ -177,11 +178,12 @@ class SharedLeases:
 
     async def _paused_until(self, subject: str) -> float:
         """By the clock of the wall, which machines share."""
-        try:
-            entry = await (await self._bound())[1].get(subject)
-            return min(float(entry.value or b"0"), time.time() + LONGEST_PAUSE_S)
-        except (KeyNotFoundError, ValueError):
-            return 0.0
+        with heeding_cancellation():
+            try:
+                entry = await (await self._bound())[1].get(subject)
+                return min(float(entry.value or b"0"), time.time() + LONGEST_PAUSE_S)
+            except (KeyNotFoundError, ValueError):
+                return 0.0
 
     async def _bound(self) -> tuple[KeyValue, KeyValue]:
         """The buckets of leases and pauses, which the catalogue makes. Raises what the broker says where they are not there."""

@@ -86,8 +86,10 @@ class OrderLife:
                 running |= {asyncio.create_task(self._one(item, work)) for item in claimed}
                 if not claimed:
                     woken = asyncio.create_task(self._wake[phase].wait())
-                    await asyncio.wait([woken, *running], timeout=_SWEEP_S, return_when=asyncio.FIRST_COMPLETED)
-                    woken.cancel()
+                    try:
+                        await asyncio.wait([woken, *running], timeout=_SWEEP_S, return_when=asyncio.FIRST_COMPLETED)
+                    finally:
+                        woken.cancel()
                 elif len(running) >= at_once:
                     await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 running = {task for task in running if not task.done()}
