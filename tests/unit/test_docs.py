@@ -13,14 +13,16 @@ import pytest
 import typer.main
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from unit.test_graph_conditions import TABLE
+from unit.test_graph_conditions import TABLE, tile
 
 from catalogue.external.presets import PRESETS
 from catalogue.http.openapi import describe
 from catalogue.metrics import CatalogueMetrics
 from common.config import Settings, load_settings
 from common.graph import known_graphs
+from common.graph.conditions import is_handled
 from common.graph.document import parse_graph
+from common.graph.tiles import GraphTiles
 from common.metrics import WorkerMetrics
 from common.payload import Payload, parse_payload
 from thresher.cli.application import application
@@ -219,6 +221,20 @@ def test_presets_and_graphs_are_told() -> None:
 def test_truth_table_is_the_tested_one() -> None:
     told = [[cell.strip("`") for cell in row] for row in rows(section("docs/graphs.md", "Conditions"))]
     assert told == [["·" if cell == "." else cell for cell in line.split()] for line in TABLE.strip().splitlines()[1:]]
+
+
+def test_a_series_cleans_up_behind_itself_as_told() -> None:
+    (example,) = blocks("docs/operations.md", "json")
+    current, (before,), reference = parse_graph(example, "Series").out_files
+    assert (current, reference) == ([], [])
+    first, second, third, fourth = map(tile, "ABCD")
+    series = [
+        GraphTiles(first),
+        GraphTiles(second, previous=first, reference=first),
+        GraphTiles(third, previous=second, reference=first),
+        GraphTiles(fourth, previous=third, reference=first),
+    ]
+    assert [is_handled(before, tiles, lambda _: False) for tiles in series] == [False, False, True, True]
 
 
 @pytest.mark.parametrize("name", names(DOCUMENTS))
