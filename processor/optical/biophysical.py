@@ -1,6 +1,6 @@
-"""Leaf area index from Sentinel-2 reflectances and angles: the neural network of SNAP's biophysical processor.
+"""Leaf area index, fAPAR and FCOVER from Sentinel-2 reflectances and angles: the neural networks of SNAP's biophysical processor.
 
-Source: Weiss, Baret, "S2ToolBox Level 2 products: LAI, FAPAR, FCOVER", versions 1.1 (network 2_1) and 2.0 (networks 3_0), sections 3.1 to
+Source: Weiss, Baret, "S2ToolBox Level 2 products: LAI, FAPAR, FCOVER", versions 1.1 (networks 2_1) and 2.0 (networks 3_0), sections 3.1 to
 3.3. The numbers in `networks.json` are those of that document.
 """
 
@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from enum import IntFlag
+from enum import IntFlag, StrEnum
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,17 @@ BANDS = ("B03", "B04", "B05", "B06", "B07", "B8A", "B11", "B12")
 """The reflectances, in the order of the network."""
 
 Floats = NDArray[np.floating]
+
+
+class Variable(StrEnum):
+    """What a network finds, with the name its authors give it."""
+
+    LAI = "LAI"
+    """Leaf area index of the green leaves: m2/m2, 0 to 8."""
+    FAPAR = "FAPAR"
+    """Fraction of photosynthetically active radiation that is absorbed: 0 to 0.94."""
+    FCOVER = "FCOVER"
+    """Fraction of ground that is covered by green leaves, seen from above: 0 to 1."""
 
 
 class Flag(IntFlag):
@@ -41,6 +53,7 @@ class Flag(IntFlag):
 class Network:
     """11 inputs, 5 neurons (tanh), one linear output."""
 
+    variable: Variable
     name: str
     input_min: Floats
     """11: the reflectances of `BANDS`, then the cosines of view zenith, sun zenith and relative azimuth."""
@@ -71,10 +84,11 @@ class Angles:
     """Of the azimuth of the sun minus that of the view."""
 
 
-def leaf_area_index(reflectances: NDArray[np.floating], angles: Angles, network: Network) -> tuple[Floats, NDArray[np.uint8]]:
-    """LAI (m2/m2) and its `Flag` of reflectances (bands of `BANDS` first, any shape behind; NaN where there is no data).
+def estimate(reflectances: NDArray[np.floating], angles: Angles, network: Network) -> tuple[Floats, NDArray[np.uint8]]:
+    """The variable of the network and its `Flag`, of reflectances (bands of `BANDS` first, any shape behind; NaN where there is no data).
 
-    Values within the tolerance of the valid range (0 to 8) are set to its ends. Without data LAI is NaN and the flag 0.
+    Values within the tolerance of the valid range are set to its ends. Without data the value is NaN and the flag 0. Error: within 5e-4 of
+    the cases its authors publish.
     """
     # Scaling to -1..1 is folded into the weights, so that each input is multiplied once.
     gain = 2 / (network.input_max - network.input_min)
@@ -94,15 +108,15 @@ def leaf_area_index(reflectances: NDArray[np.floating], angles: Angles, network:
     return _within_range(total, network, _outside_domain(reflectances, network))
 
 
-def network(satellite: str, name: str = "") -> Network:
+def network(variable: Variable, satellite: str, name: str = "") -> Network:
     """The network of a satellite (`S2A`, `S2B`; any other has none of its own and takes that of S2A), or the one of this name.
 
     Raises FatalError for an unknown name.
     """
-    known = _networks()
+    known = _networks()[variable]
     wanted = name or ("3_0_S2B" if satellite.upper() == "S2B" else "3_0_S2A")
     if wanted not in known:
-        raise FatalError(f"there is no network '{wanted[:40]}' for LAI; known are {', '.join(sorted(known))}")
+        raise FatalError(f"there is no network '{wanted[:40]}' for {variable}; known are {', '.join(sorted(known))}")
     return known[wanted]
 
 
@@ -119,9 +133,9 @@ def _outside_domain(reflectances: NDArray[np.floating], network: Network) -> NDA
     return outside.astype(np.uint8) * np.uint8(Flag.INPUT_OUT_OF_RANGE)
 
 
-def _within_range(lai: Floats, network: Network, flags: NDArray[np.uint8]) -> tuple[Floats, NDArray[np.uint8]]:
-    low, high = lai < network.valid_min, lai > network.valid_max
-    near_low, near_high = low & (lai >= network.valid_min - network.tolerance), high & (lai <= network.valid_max + network.tolerance)
+def _within_range(values: Floats, network: Network, flags: NDArray[np.uint8]) -> tuple[Floats, NDArray[np.uint8]]:
+    low, high = values < network.valid_min, values > network.valid_max
+    near_low, near_high = low & (values >= network.valid_min - network.tolerance), high & (values <= network.valid_max + network.tolerance)
     for where, flag in (
         (near_low, Flag.THRESHOLDED_TO_MINIMUM),
         (near_high, Flag.THRESHOLDED_TO_MAXIMUM),
@@ -129,34 +143,36 @@ def _within_range(lai: Floats, network: Network, flags: NDArray[np.uint8]) -> tu
         (high & ~near_high, Flag.OUTPUT_TOO_HIGH),
     ):
         flags[where] |= np.uint8(flag)
-    lai[near_low] = network.valid_min
-    lai[near_high] = network.valid_max
-    flags[np.isnan(lai)] = 0
-    return lai, flags
+    values[near_low] = network.valid_min
+    values[near_high] = network.valid_max
+    flags[np.isnan(values)] = 0
+    return values, flags
 
 
 @cache
-def _networks() -> dict[str, Network]:
-    text = (files("processor.optical") / "networks.json").read_text()
-    networks = {}
-    for name, values in json.loads(text)["networks"].items():
-        tolerance, valid_min, valid_max = values["extreme_cases_tolerance_min_max"]
-        output_min, output_max = values["output_min_max"]
-        networks[name] = Network(
-            name=name,
-            input_min=np.array(values["input_min"]),
-            input_max=np.array(values["input_max"]),
-            w1=np.array(values["W1"]),
-            b1=np.array(values["b1"]),
-            w2=np.array(values["w2"]),
-            b2=values["b2"],
-            output_min=output_min,
-            output_max=output_max,
-            # Version 2_1 writes the tolerance below zero as -0.2.
-            tolerance=abs(tolerance),
-            valid_min=valid_min,
-            valid_max=valid_max,
-            domain_min=np.array(values["domain_min"]),
-            domain_max=np.array(values["domain_max"]),
-        )
-    return networks
+def _networks() -> dict[Variable, dict[str, Network]]:
+    document = json.loads((files("processor.optical") / "networks.json").read_text())["networks"]
+    return {variable: {name: _network(variable, name, values) for name, values in document[variable].items()} for variable in Variable}
+
+
+def _network(variable: Variable, name: str, values: dict[str, Any]) -> Network:
+    tolerance, valid_min, valid_max = values["extreme_cases_tolerance_min_max"]
+    output_min, output_max = values["output_min_max"]
+    return Network(
+        variable=variable,
+        name=name,
+        input_min=np.array(values["input_min"]),
+        input_max=np.array(values["input_max"]),
+        w1=np.array(values["W1"]),
+        b1=np.array(values["b1"]),
+        w2=np.array(values["w2"]),
+        b2=values["b2"],
+        output_min=output_min,
+        output_max=output_max,
+        # Version 2_1 writes the tolerance below zero as -0.2.
+        tolerance=abs(tolerance),
+        valid_min=valid_min,
+        valid_max=valid_max,
+        domain_min=np.array(values["domain_min"]),
+        domain_max=np.array(values["domain_max"]),
+    )

@@ -1,4 +1,4 @@
-"""The leaf area index of a Sentinel-2 Level-2A product as a layer of two bands: its values, and flags that say what to think of them."""
+"""Leaf area index, fAPAR or FCOVER of a Sentinel-2 Level-2A product: a layer of its values, and of flags that say what to think of them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from common.errors import FatalError
 from processor.blocks import Block, Inputs, compute
 from processor.cog import LayerTags
 from processor.optical.angles import find_tile_metadata, read_angles
-from processor.optical.biophysical import BANDS, leaf_area_index, network, satellite_of
+from processor.optical.biophysical import BANDS, Variable, estimate, network, satellite_of
 from processor.optical.opening import OpticalProduct, grid_for
 
 RESOLUTIONS = (10.0, 20.0)
 
 
 @dataclass(frozen=True)
-class LaiLayer:
+class VegetationLayer:
     """What is wanted."""
 
+    variable: Variable = Variable.LAI
     resolution: float = 20.0
     """Metres. At 20 the bands of 10 m are averaged; at 10 those of 20 m are repeated."""
     network: str = ""
@@ -31,26 +32,26 @@ class LaiLayer:
     area: BaseGeometry | None = None
 
 
-def write_lai(source: OpticalProduct, layer: LaiLayer, workdir: Path, target: Path) -> None:
-    """Write LAI (m2/m2, NaN without data) and its `Flag` as the two bands (float32) of the COG `target`.
+def write_vegetation(source: OpticalProduct, layer: VegetationLayer, workdir: Path, target: Path) -> None:
+    """Write the variable (NaN without data) and its `Flag` as the two bands (float32) of the COG `target`.
 
     Raises FatalError naming the bands that are missing, for reflectance at the top of the atmosphere, without angles.
     """
     product = source.product
     if source.quality != "SCL":
-        raise FatalError(f"LAI is computed from Sentinel-2 products; {product.name} is none")
+        raise FatalError(f"{layer.variable} is computed from Sentinel-2 products; {product.name} is none")
     bands = product.chosen(BANDS)
     if "MSIL1C" in product.name.upper():
-        raise FatalError(f"LAI needs reflectance at the surface: a Level-2A product, not {product.name}")
-    chosen = network(satellite_of(product.name), layer.network)
+        raise FatalError(f"{layer.variable} needs reflectance at the surface: a Level-2A product, not {product.name}")
+    chosen = network(layer.variable, satellite_of(product.name), layer.network)
     grid = grid_for(bands, layer.resolution)
     angles = read_angles(find_tile_metadata(workdir, product))
     if grid.crs != CRS.from_epsg(angles.epsg):
         raise FatalError(f"the angles of {product.name} are in EPSG:{angles.epsg}, but its bands are in {grid.crs}")
 
     def function(block: Block) -> NDArray[np.float32]:
-        lai, flags = leaf_area_index(np.stack([block.bands[band] for band in BANDS]), angles.at(block.grid), chosen)
-        return np.stack([lai, np.where(np.isnan(lai), np.nan, flags)]).astype(np.float32)
+        values, flags = estimate(np.stack([block.bands[band] for band in BANDS]), angles.at(block.grid), chosen)
+        return np.stack([values, np.where(np.isnan(values), np.nan, flags)]).astype(np.float32)
 
-    tags = LayerTags("LAI", np.nan, bands=("LAI", "flags"), metadata={"LAI_NETWORK": chosen.name})
+    tags = LayerTags(layer.variable, np.nan, bands=(layer.variable, "flags"), metadata={f"{layer.variable}_NETWORK": chosen.name})
     compute(Inputs(bands, grid), function, target, tags, dtype="float32", nodata=np.nan, count=2, area=layer.area)

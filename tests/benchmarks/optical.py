@@ -2,7 +2,7 @@
 
 LAI at 10 m, NDVI without clouds, the mask, and a median of three dates, each in a process of its own.
 
-Run: python tests/benchmarks/optical.py [--pixels 10000] [--only lai]
+Run: python tests/benchmarks/optical.py [--pixels 10000] [--only vegetation]
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main() -> None:
         workdir = Path(folder)
         product(workdir, options.pixels)
         steps = {
-            "lai": ["--out=lai.tif", "--resolution=10"],
+            "vegetation": ["--out=lai.tif", "--resolution=10"],
             "expression": ["--out=ndvi.tif", "--expression=NDVI", "--mask=default", "--grow=5"],
             "cloud_mask": ["--out=mask.tif", "--grow=5"],
             "composite": ["--pattern-out=20190307_x_*.tif", "--layers=B04,NDVI", "--history-out=history.tif"],

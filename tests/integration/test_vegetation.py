@@ -1,4 +1,4 @@
-"""Leaf area index: the reference cases of its authors, as a function and through the whole graph on a simulated product."""
+"""Leaf area index, fAPAR and FCOVER: the reference cases of their authors, as a function and through graphs on a simulated product."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tile_bench import TileBench, read_layer
 
 from common.errors import ErrorKind, FatalError
 from common.product import ProductAsset
-from processor.optical.biophysical import BANDS, Angles, Flag, leaf_area_index, network, satellite_of
+from processor.optical.biophysical import BANDS, Angles, Flag, Variable, estimate, network, satellite_of
 from processor.optical.opening import open_optical
-from processor.optical.vegetation import LaiLayer, write_lai
+from processor.optical.vegetation import VegetationLayer, write_vegetation
 
 # rasterio's own arithmetic with affine 3
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
@@ -46,51 +46,67 @@ def cases(shared_data: Path) -> np.ndarray[Any, Any]:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_reference_cases_as_a_function(cases: np.ndarray[Any, Any], dtype: str) -> None:
     columns = cases.astype(dtype).T
-    lai, flags = leaf_area_index(columns[:8], Angles(*columns[8:11]), network("S2A", "2_1"))
+    lai, flags = estimate(columns[:8], Angles(*columns[8:11]), network(Variable.LAI, "S2A", "2_1"))
     assert np.abs(lai - cases[:, 11]).max() < TOLERANCE
     assert not flags.any()
-    shaped, _ = leaf_area_index(columns[:8].reshape(8, 10, 10), Angles(*columns[8:11].reshape(3, 10, 10)), network("S2A", "2_1"))
+    shaped, _ = estimate(columns[:8].reshape(8, 10, 10), Angles(*columns[8:11].reshape(3, 10, 10)), network(Variable.LAI, "S2A", "2_1"))
     np.testing.assert_allclose(shaped.ravel(), lai, rtol=1e-5)
 
 
+def test_reference_cases_of_every_variable_and_network() -> None:
+    """Cases of their authors: eight of each network, from the lowest value to the highest (for FCOVER of 2_1 there are none)."""
+    with (Path(__file__).resolve().parents[1] / "vegetation_cases.csv").open() as file:
+        rows = [list(row.values()) for row in csv.DictReader(file)]
+    assert {(row[0], row[1]) for row in rows} == {(v, n) for v in ("FAPAR", "FCOVER") for n in ("2_1", "3_0_S2A", "3_0_S2B")} - {
+        ("FCOVER", "2_1")
+    }
+    for variable, name, *numbers in rows:
+        inputs = np.array(numbers[:11], float)[:, np.newaxis]
+        value, _ = estimate(inputs[:8], Angles(*inputs[8:]), network(Variable(variable), "", name))
+        assert value[0] == pytest.approx(float(numbers[11]), abs=TOLERANCE), (variable, name)
+
+
 def test_other_satellites_have_other_networks(cases: np.ndarray[Any, Any]) -> None:
-    names = {name: network(satellite_of(name)).name for name in (S2, S2.replace("S2A", "S2B"), "S2C_31UFS_20250101_0_L2A", "unknown")}
+    names = {
+        name: network(Variable.LAI, satellite_of(name)).name
+        for name in (S2, S2.replace("S2A", "S2B"), "S2C_31UFS_20250101_0_L2A", "unknown")
+    }
     assert list(names.values()) == ["3_0_S2A", "3_0_S2B", "3_0_S2A", "3_0_S2A"]
     columns = cases.T
-    values = [leaf_area_index(columns[:8], Angles(*columns[8:11]), network("", name))[0] for name in ("2_1", "3_0_S2A", "3_0_S2B")]
+    values = [estimate(columns[:8], Angles(*columns[8:11]), network(Variable.LAI, "", name))[0] for name in ("2_1", "3_0_S2A", "3_0_S2B")]
     for first, second in ((0, 1), (0, 2), (1, 2)):
         assert np.corrcoef(values[first], values[second])[0, 1] > 0.95
         assert np.abs(values[first] - values[second]).max() > 0.1
     with pytest.raises(FatalError, match=r"no network '9' for LAI; known are 2_1, 3_0_S2A, 3_0_S2B"):
-        network("S2A", "9")
+        network(Variable.LAI, "S2A", "9")
 
 
 def test_flags() -> None:
     usual = np.array([0.06, 0.05, 0.1, 0.25, 0.3, 0.32, 0.2, 0.12])[:, np.newaxis]
     angles = Angles(np.array([0.99]), np.array([0.7]), np.array([0.5]))
-    chosen = network("S2A", "2_1")
-    lai, flags = leaf_area_index(usual, angles, chosen)
+    chosen = network(Variable.LAI, "S2A", "2_1")
+    lai, flags = estimate(usual, angles, chosen)
     assert 0.5 < lai < 4
     assert flags == 0
     for band in range(8):
         outside = usual.copy()
         outside[band] = chosen.domain_max[band] + 0.01
-        assert leaf_area_index(outside, angles, chosen)[1] & Flag.INPUT_OUT_OF_RANGE
+        assert estimate(outside, angles, chosen)[1] & Flag.INPUT_OUT_OF_RANGE
     for value, expected, flag in ((-0.1, 0.0, Flag.THRESHOLDED_TO_MINIMUM), (8.1, 8.0, Flag.THRESHOLDED_TO_MAXIMUM)):
         assert ends(value) == (pytest.approx(expected), flag)
     assert ends(-1.0) == (pytest.approx(-1.0), Flag.OUTPUT_TOO_LOW)
     assert ends(9.0) == (pytest.approx(9.0), Flag.OUTPUT_TOO_HIGH)
-    nothing, flags = leaf_area_index(np.full((8, 1), np.nan), angles, chosen)
+    nothing, flags = estimate(np.full((8, 1), np.nan), angles, chosen)
     assert np.isnan(nothing)
     assert flags == 0
 
 
 def ends(value: float) -> tuple[float, int]:
     """LAI and flag of a network that always answers `value`."""
-    chosen = network("S2A", "2_1")
+    chosen = network(Variable.LAI, "S2A", "2_1")
     answer = 2 * (value - chosen.output_min) / (chosen.output_max - chosen.output_min) - 1
     constant = replace(chosen, w2=np.zeros(5), b2=answer)
-    lai, flags = leaf_area_index(np.full((8, 1), 0.1), Angles(np.ones(1), np.full(1, 0.7), np.zeros(1)), constant)
+    lai, flags = estimate(np.full((8, 1), 0.1), Angles(np.ones(1), np.full(1, 0.7), np.zeros(1)), constant)
     return float(lai[0]), int(flags[0])
 
 
@@ -149,13 +165,30 @@ async def test_reference_cases_through_the_graph(bench: TileBench, cases: np.nda
         assert cog.tags()["LAI_NETWORK"] == "2_1"
 
 
+@pytest.mark.parametrize("variable", ["FAPAR", "FCOVER"])
+async def test_the_other_graphs(bench: TileBench, cases: np.ndarray[Any, Any], variable: str) -> None:
+    folder = bench.workdir()
+    laid_out(cases, folder)
+    tile = await bench.put(bench.tile(S2), folder, "SAFE")
+    report = await bench.process(variable, tile, variable.lower())
+    assert report.error is None
+    found = read_layer(report.datasets[0])
+    columns = cases.T
+    expected, _ = estimate(columns[:8], Angles(*columns[8:11]), network(Variable(variable), "S2A"))
+    middle = slice(CELL // 4, None, CELL)
+    assert np.abs(found[middle, middle].ravel() - expected).max() < TOLERANCE
+    with rasterio.open(report.datasets[0].file.uri) as cog:
+        assert cog.descriptions == (variable, "flags")
+        assert cog.tags()[f"{variable}_NETWORK"] == "3_0_S2A"
+
+
 def test_at_10_m_and_with_the_satellites_own_network(tmp_path: Path, cases: np.ndarray[Any, Any]) -> None:
     name = S2.replace("S2A", "S2B")
     laid_out(cases, tmp_path, name)
     found = {}
     for resolution in (20, 10):
         target = tmp_path / f"lai{resolution}.tif"
-        write_lai(open_optical(tmp_path, name), LaiLayer(resolution=resolution), tmp_path, target)
+        write_vegetation(open_optical(tmp_path, name), VegetationLayer(resolution=resolution), tmp_path, target)
         with rasterio.open(target) as cog:
             assert cog.tags()["LAI_NETWORK"] == "3_0_S2B"
             found[resolution] = cog.read(1)
@@ -163,7 +196,7 @@ def test_at_10_m_and_with_the_satellites_own_network(tmp_path: Path, cases: np.n
     cell = np.s_[: CELL // 2 - 1, : CELL // 2 - 1]
     np.testing.assert_allclose(found[10][::2, ::2][cell], found[20][cell], atol=1e-4)
     columns = cases[0].astype("float32")
-    expected, _ = leaf_area_index(columns[:8, np.newaxis], Angles(*columns[8:11, np.newaxis]), network("S2B"))
+    expected, _ = estimate(columns[:8, np.newaxis], Angles(*columns[8:11, np.newaxis]), network(Variable.LAI, "S2B"))
     assert found[20][3, 3] == pytest.approx(expected[0], abs=2e-3)
 
 
@@ -186,10 +219,10 @@ def test_what_cannot_give_lai_is_refused(tmp_path: Path, cases: np.ndarray[Any, 
     name = S2.replace("MSIL2A", "MSIL1C")
     laid_out(cases, tmp_path, name)
     with pytest.raises(FatalError, match="needs reflectance at the surface"):
-        write_lai(open_optical(tmp_path, name), LaiLayer(), tmp_path, tmp_path / "lai.tif")
+        write_vegetation(open_optical(tmp_path, name), VegetationLayer(), tmp_path, tmp_path / "lai.tif")
     for path in (*tmp_path.rglob("MTD_MSIL1C.xml"), *tmp_path.glob("*.SAFE")):
         path.rename(path.with_name(path.name.replace("L1C", "L2A")))
     next(tmp_path.rglob("MTD_TL.xml")).unlink()
     with pytest.raises(FatalError, match=r"has no MTD_TL\.xml"):
-        write_lai(open_optical(tmp_path, S2), LaiLayer(), tmp_path, tmp_path / "lai.tif")
+        write_vegetation(open_optical(tmp_path, S2), VegetationLayer(), tmp_path, tmp_path / "lai.tif")
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".tif"] == []
