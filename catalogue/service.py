@@ -28,6 +28,7 @@ from catalogue.workflow.deletions import Sweeper
 from catalogue.workflow.dispatcher import Dispatcher
 from catalogue.workflow.orphans import OrphanSweeper
 from catalogue.workflow.results import ResultConsumer
+from catalogue.workflow.unfinished import UnfinishedSweeper
 from common.config import Settings, require
 from common.errors import ConfigurationError, StorageError
 from common.messages import JobKind
@@ -71,6 +72,7 @@ async def running_catalogue(settings: Settings) -> AsyncIterator[str]:
                 ("notifications", Notifier(pool, hook)),
                 ("expired results", ExpirySweeper(pool)),
                 ("orphans", OrphanSweeper(pool, storage_of, normal_root(settings.storage), 2 * settings.worker.ack_wait_s)),
+                ("unfinished writes", UnfinishedSweeper(pool, _storage_at(storage_of, settings), normal_root(settings.storage))),
             )
         ]
         stack.push_async_callback(stop_tasks, tasks)
@@ -109,3 +111,13 @@ def _storages(settings: Settings) -> Callable[[str], Storage]:
         raise StorageError(f"{uri} lies in no storage of this deployment")
 
     return storage_of
+
+
+def _storage_at(storage_of: Callable[[str], Storage], settings: Settings) -> Callable[[str], Storage]:
+    """From the URI of a storage to that alone, not to the wider one it lies in."""
+
+    def storage_at(uri: str) -> Storage:
+        storage_of(uri)
+        return open_storage(uri, settings)
+
+    return storage_at

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -38,6 +39,10 @@ class Storage(Protocol):
 
     async def files(self, uri: str) -> list[str]:
         """The URIs of all files below the folder `uri`, unfinished writes left out. Raises UserError for a URI outside the root."""
+        ...
+
+    async def discard_parts(self, before: datetime) -> int:
+        """Remove what unfinished writes left anywhere below the root, if it was last touched before this; how many there were."""
         ...
 
     async def exists(self, key: str) -> bool: ...

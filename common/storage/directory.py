@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -15,6 +18,9 @@ from common.errors import PASSING_ERRNOS, MissingFileError, StorageError, Tempor
 from common.messages import StoredFile
 from common.storage.base import BLOCK, PART_PREFIX, checked_key, key_below
 from common.threads import Stop, in_thread
+
+_PART = re.compile(re.escape(PART_PREFIX) + "[0-9a-f]{32}")
+"""The names that `part_of` gives, and no others."""
 
 
 class DirectoryStorage:
@@ -36,19 +42,32 @@ class DirectoryStorage:
 
     async def delete(self, uri: str) -> None:
         path = unquote(urlsplit(uri).path) if uri.startswith("file://") else uri
-        key = key_below(self.root, path)
-        await in_thread(lambda _: self._delete(key))
+        file = Path(self.uri(key_below(self.root, path)))
+        await in_thread(lambda _: self._remove(file))
 
     async def files(self, uri: str) -> list[str]:
         folder = Path(self.uri(key_below(self.root, uri)))
         return await in_thread(lambda _: _files(folder))
 
+    async def discard_parts(self, before: datetime) -> int:
+        return await in_thread(lambda stop: self._discard_parts(before, stop))
+
     async def exists(self, key: str) -> bool:
         path = Path(self.uri(key))
         return await in_thread(lambda _: path.is_file())
 
-    def _delete(self, key: str) -> None:
-        path = Path(self.uri(key))
+    def _discard_parts(self, before: datetime, stop: Stop) -> int:
+        count = 0
+        for folder, _, names in os.walk(self.root):
+            stop.check()
+            for part in (Path(folder) / name for name in names if _PART.fullmatch(name)):
+                if _is_older(part, before):
+                    self._remove(part)
+                    count += 1
+        return count
+
+    def _remove(self, path: Path) -> None:
+        """Delete a file, and the folders that are empty without it."""
         with disk_errors(f"{path} cannot be deleted"):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 path.unlink()
@@ -60,6 +79,14 @@ class DirectoryStorage:
                     folder.rmdir()
                 except OSError:
                     break  # not empty, or gone already
+
+
+def _is_older(path: Path, moment: datetime) -> bool:
+    """Whether it is a file that nobody has written to since `moment`."""
+    with disk_errors(f"{path} cannot be looked at"), contextlib.suppress(FileNotFoundError):
+        status = path.lstat()
+        return stat.S_ISREG(status.st_mode) and status.st_mtime < moment.timestamp()
+    return False
 
 
 def _files(folder: Path) -> list[str]:

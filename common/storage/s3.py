@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
@@ -80,6 +81,9 @@ class S3Storage:
         prefix = self.prefix + key_below(self.root, uri) + "/"
         return await in_thread(lambda _: self._files(prefix, uri))
 
+    async def discard_parts(self, before: datetime) -> int:
+        return await in_thread(lambda stop: self._discard_parts(before, stop))
+
     async def exists(self, key: str) -> bool:
         uri = self.uri(key)
         return await in_thread(lambda _: self._exists(self.prefix + key, uri))
@@ -104,6 +108,17 @@ class S3Storage:
         with s3_errors(self.client, self.bucket, uri):
             pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
             return sorted(f"s3://{self.bucket}/{entry['Key']}" for page in pages for entry in page.get("Contents", []))
+
+    def _discard_parts(self, before: datetime, stop: Stop) -> int:
+        with s3_errors(self.client, self.bucket, self.root):
+            pages = self.client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=self.prefix)
+            uploads = [upload for page in pages for upload in page.get("Uploads", []) if upload["Initiated"] < before]
+            for upload in uploads:
+                stop.check()
+                # It may have come to its end since.
+                with suppress(self.client.exceptions.NoSuchUpload):
+                    self.client.abort_multipart_upload(Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+        return len(uploads)
 
     def _exists(self, key: str, uri: str) -> bool:
         try:
