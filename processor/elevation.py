@@ -42,9 +42,9 @@ def product_grid(source: OpticalProduct, resolution: float) -> Grid:
     return grid_for(bands, resolution)
 
 
-def area_grid(area: BaseGeometry, crs: Any, resolution: float) -> Grid:
-    """The grid that holds `area` (EPSG:4326), aligned to multiples of `resolution` (units of `crs`)."""
-    return aligned_grid(crs, transform_bounds("EPSG:4326", crs, *area.bounds, densify_pts=41), resolution)
+def area_grid(area: BaseGeometry, crs: Any, resolution: float, *, centred: bool = False) -> Grid:
+    """The grid that holds `area` (EPSG:4326), its edges (`centred`: its pixels' centres) at multiples of `resolution` (units of `crs`)."""
+    return aligned_grid(crs, transform_bounds("EPSG:4326", crs, *area.bounds, densify_pts=41), resolution, centred=centred)
 
 
 def write_heights(grid: Grid, layer: HeightLayer, target: Path) -> None:

@@ -67,20 +67,22 @@ def grid_of(raster: Any) -> Grid:
     return Grid(raster.crs, raster.transform, raster.width, raster.height)
 
 
-def aligned_grid(crs: Any, bounds: tuple[float, float, float, float], resolution: float) -> Grid:
-    """The smallest grid of square pixels that holds `bounds` (left, bottom, right, top in `crs`), its edges at multiples of `resolution`.
+def aligned_grid(crs: Any, bounds: tuple[float, float, float, float], resolution: float, *, centred: bool = False) -> Grid:
+    """The smallest grid of square pixels that holds `bounds` (left, bottom, right, top in `crs`), its edges at multiples of `resolution`;
+    `centred`: the centres of its pixels.
 
     Tiles put on such grids fit each other pixel by pixel. Raises FatalError for a size that cannot be meant.
     """
     if not (math.isfinite(resolution) and resolution > 0) or not all(map(math.isfinite, bounds)):
         raise FatalError(f"a resolution of {resolution:g} makes no grid")
     # What is within a millionth of a pixel of a multiple lies on it: the bounds come out of a projection.
-    left, bottom = (math.floor(value / resolution + 1e-6) for value in bounds[:2])
-    right, top = (math.ceil(value / resolution - 1e-6) for value in bounds[2:])
+    half = 0.5 if centred else 0.0
+    left, bottom = (math.floor(value / resolution + half + 1e-6) for value in bounds[:2])
+    right, top = (math.ceil(value / resolution + half - 1e-6) for value in bounds[2:])
     width, height = max(1, right - left), max(1, top - bottom)
     if width * height > MAX_PIXELS:
         raise FatalError(f"a resolution of {resolution:g} makes a raster of {width} x {height} pixels: in units of the CRS, is it right?")
-    return Grid(crs, Affine(resolution, 0, left * resolution, 0, -resolution, top * resolution), width, height)
+    return Grid(crs, Affine(resolution, 0, (left - half) * resolution, 0, -resolution, (top - half) * resolution), width, height)
 
 
 def parse_crs(text: str) -> Any:

@@ -7,7 +7,9 @@ import io
 import re
 import uuid
 import zipfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -26,21 +28,39 @@ def safe_files(name: str) -> dict[str, bytes]:
     """A small simulated product in SAFE format, by paths below its folder."""
     content = {f"measurement/band-{number}.bin": hashlib.sha256(f"{name}{number}".encode()).digest() * 4000 for number in (1, 2)}
     content["annotation/about.xml"] = f"<about>{name}</about>".encode() * 20
+    return {"manifest.safe": manifest_of(content), **content}
+
+
+def manifest_of(content: Mapping[str, bytes]) -> bytes:
+    """The `manifest.safe` of files by paths below the folder of their product."""
     entries = "".join(
         f'<dataObject ID="d{number}"><byteStream size="{len(data)}"><fileLocation locatorType="URL" href="./{path}"/>'
         f'<checksum checksumName="MD5">{hashlib.md5(data).hexdigest()}</checksum></byteStream></dataObject>'
         for number, (path, data) in enumerate(content.items())
     )
-    manifest = f'<x:XFDU xmlns:x="urn:ccsds:schema:xfdu:1"><dataObjectSection>{entries}</dataObjectSection></x:XFDU>'
-    return {"manifest.safe": manifest.encode(), **content}
+    return f'<x:XFDU xmlns:x="urn:ccsds:schema:xfdu:1"><dataObjectSection>{entries}</dataObjectSection></x:XFDU>'.encode()
 
 
 def packed(name: str) -> bytes:
+    """That product as its catalogue gives it."""
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for path, content in safe_files(name).items():
             archive.writestr(f"{name}.SAFE/{path}", content)
     return target.getvalue()
+
+
+def packing(folder: Path) -> Callable[[str], bytes]:
+    """Of products in SAFE format in `folder`, the archives that their catalogue gives."""
+
+    def packed(name: str) -> bytes:
+        target = io.BytesIO()
+        with zipfile.ZipFile(target, "w") as archive:
+            for path in sorted((folder / f"{name}.SAFE").rglob("*")):
+                archive.write(path, path.relative_to(folder).as_posix())
+        return target.getvalue()
+
+    return packed
 
 
 @dataclass
@@ -71,6 +91,8 @@ class OrderSource:
     """Where items lead to instead."""
     in_files: bool = False
     """Whether its STAC items have the files of a product instead of an archive."""
+    pack: Callable[[str], bytes] = packed
+    """The archive of a product."""
     url: str = ""
 
     async def __aenter__(self) -> OrderSource:
@@ -93,6 +115,19 @@ class OrderSource:
     @property
     def token_url(self) -> str:
         return f"{self.url}/auth/realms/dedl/protocol/openid-connect/token"
+
+    @property
+    def options(self) -> dict[str, str]:
+        """Of an order whose products are here, with a login, through the STAC API."""
+        return {
+            "source_type": "EXTERNAL",
+            "source_catalogue_api_url": f"{self.url}/stac",
+            "source_catalogue_api_type": "STAC",
+            "source_token_url": self.token_url,
+            "source_username": USER,
+            "source_password": PASSWORD,
+            "source_client_id": CLIENT,
+        }
 
     def paths(self, part: str = "") -> list[str]:
         return [path for _, path, _ in self.seen if part in path]
@@ -172,7 +207,7 @@ class OrderSource:
             {"Name": "relativeOrbitNumber", "Value": listed.relative_orbit},
             {"Name": "polarisationChannels", "Value": "VV&VH"},
         ]
-        content = packed(listed.name)
+        content = self.pack(listed.name)
         return {
             "Id": listed.id,
             "Name": f"{listed.name}.SAFE",
@@ -188,4 +223,4 @@ class OrderSource:
     async def _value(self, request: web.Request) -> web.Response:
         identity = re.sub(r"Products\((.*)\)", r"\1", request.match_info["product"])
         listed = next(each for each in self.products.values() if each.id == identity)
-        return web.Response(body=packed(listed.name), headers={"ETag": f'"{identity}"'})
+        return web.Response(body=self.pack(listed.name), headers={"ETag": f'"{identity}"'})

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import io
 import json
 import os
+import zipfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -85,6 +87,19 @@ class OrderStack:
         assert answer["value"]["Status"] == status, products
         items: list[dict[str, Any]] = products["value"]
         return items
+
+    async def result(self, order: int) -> dict[str, bytes]:
+        """The files in the TEMPORARY result of an order with one item, once it has completed."""
+        async with asyncio.timeout(250):
+            while (await self.ask("GET", f"BatchOrder({order})"))[1]["value"]["Status"] in ("queued", "in_progress"):
+                await asyncio.sleep(0.2)
+        [item] = await self.ended(order)
+        async with self.catalogue.http.get(item["DownloadLink"]) as answer:
+            assert answer.status == 200
+            content = await answer.read()
+        assert item["ProcessedSize"] == len(content)
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return {name: archive.read(name) for name in archive.namelist()}
 
     async def dump(self) -> str:
         """Everything in the database, as text: every row of every table, bytes also as the text they may hold."""

@@ -22,6 +22,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--dem", default="", help="one of these by name")
     parser.add_argument("--crs", default="", help="such as EPSG:4326: the area of --clip in this CRS; empty: the grid of the product")
     parser.add_argument("--resolution", type=float, default=30.0, help="units of the CRS; of a product's grid, 0 is its finest band's")
+    parser.add_argument("--align", default="edges", choices=("edges", "centres"), help="of pixels, at multiples of the resolution")
     options = parser.parse_args(argv)
     return exit_code(lambda: _work(options))
 
@@ -37,4 +38,4 @@ def _grid(options: Namespace, area: BaseGeometry | None) -> Grid:
         return product_grid(open_optical(options.workdir, options.scene), options.resolution)
     if area is None:
         raise FatalError("heights are extracted for an area: cut to it (graph_config.crop)")
-    return area_grid(area, parse_crs(options.crs), options.resolution)
+    return area_grid(area, parse_crs(options.crs), options.resolution, centred=options.align == "centres")

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import io
 import re
-import zipfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import order_source
 import pytest
 import rasterio
 import shapely
-from order_source import CLIENT, PASSWORD, USER, Listed, OrderSource, safe_files
-from order_stack import OrderStack, order_settings, order_stack
+from order_source import Listed, OrderSource, packing, safe_files
+from order_stack import order_settings, order_stack
 from simulated_sentinel2 import write_angles, write_safe
 
 from catalogue.hook.workflows import Workflows
@@ -35,44 +31,6 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 ANY = "S2A_MSIL1C_20230910T050701_N0509_R019_T47VLH_20230910T074321"
 L2A = "S2A_MSIL2A_20190307T105021_N0211_R051_T31UFS_20190307T135402"
 DEM_BOUNDS = (11.85, 51.30, 12.45, 52.00)
-
-
-def own_source(source: OrderSource) -> dict[str, str]:
-    return {
-        "source_type": "EXTERNAL",
-        "source_catalogue_api_url": f"{source.url}/stac",
-        "source_catalogue_api_type": "STAC",
-        "source_token_url": source.token_url,
-        "source_username": USER,
-        "source_password": PASSWORD,
-        "source_client_id": CLIENT,
-    }
-
-
-async def result_of(stack: OrderStack, order: int) -> dict[str, bytes]:
-    async with asyncio.timeout(250):
-        while (await stack.ask("GET", f"BatchOrder({order})"))[1]["value"]["Status"] in ("queued", "in_progress"):
-            await asyncio.sleep(0.2)
-    [item] = await stack.ended(order)
-    async with stack.catalogue.http.get(item["DownloadLink"]) as answer:
-        assert answer.status == 200
-        content = await answer.read()
-    assert item["ProcessedSize"] == len(content)
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
-
-
-def packing(folder: Path) -> Callable[[str], bytes]:
-    """Of a product in `folder`, the archive that its catalogue gives."""
-
-    def packed(name: str) -> bytes:
-        target = io.BytesIO()
-        with zipfile.ZipFile(target, "w") as archive:
-            for path in sorted((folder / f"{name}.SAFE").rglob("*")):
-                archive.write(path, path.relative_to(folder).as_posix())
-        return target.getvalue()
-
-    return packed
 
 
 @pytest.fixture
@@ -104,7 +62,7 @@ async def test_the_hook_of_the_documentation(catalogue_settings: Settings, sourc
         status, answer = await stack.ask("GET", "Workflows?$expand=WorkflowOptions&$filter=Name eq hello")
         [workflow] = answer["value"]
         assert {"greeting", "output_storage"} <= {option["Name"] for option in workflow["WorkflowOptions"]}
-        result = await result_of(stack, await stack.order("hello", [f"{ANY}.SAFE"], greeting="ahoy", **own_source(source)))
+        result = await stack.result(await stack.order("hello", [f"{ANY}.SAFE"], greeting="ahoy", **source.options))
         wrong = {"Name": "x", "WorkflowName": "hello", "WorkflowOptions": [{"Name": "greeting", "Value": "Moin"}]}
         status, answer = await stack.ask("POST", "BatchOrder/OData.CSC.Order", wrong)
         assert (status, answer["detail"][0]["type"]) == (422, "literal_error")
@@ -137,9 +95,7 @@ def test_a_workflow_file_that_is_wrong(tmp_path: Path) -> None:
 BANDS = {"B03": 0.06, "B04": 0.03, "B05": 0.09, "B06": 0.25, "B07": 0.32, "B8A": 0.36, "B11": 0.18, "B12": 0.09}
 
 
-async def test_leaf_area_index_of_a_simulated_product(
-    catalogue_settings: Settings, source: OrderSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_leaf_area_index_of_a_simulated_product(catalogue_settings: Settings, source: OrderSource, tmp_path: Path) -> None:
     bands: dict[tuple[str, int], np.ndarray[Any, Any]] = {}
     for band, reflectance in BANDS.items():
         resolution = 10 if band in ("B03", "B04") else 20
@@ -147,9 +103,9 @@ async def test_leaf_area_index_of_a_simulated_product(
     granule = write_safe(tmp_path / "products", L2A, bands)
     grid = np.ones((3, 3))
     write_angles(granule, 500, [grid * 35.0, grid * 160.0], [[grid * 5.0, grid * 100.0]])
-    monkeypatch.setattr(order_source, "packed", packing(tmp_path / "products"))
+    source.pack = packing(tmp_path / "products")
     async with order_stack(order_settings(catalogue_settings, source.url)) as stack:
-        result = await result_of(stack, await stack.order("lai", [L2A], **own_source(source)))
+        result = await stack.result(await stack.order("lai", [L2A], **source.options))
         assert await stack.catalogue.count("dataset") == await stack.catalogue.count("aoi") == 0
     [(name, content)] = result.items()
     assert name == f"{L2A}/20190307_{L2A}_lai.tif"
@@ -160,7 +116,7 @@ async def test_leaf_area_index_of_a_simulated_product(
     assert not flags.any()
 
 
-async def test_coherence_of_a_simulated_pair(catalogue_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_coherence_of_a_simulated_pair(catalogue_settings: Settings, tmp_path: Path) -> None:
     terrain = Terrain(12.1, 51.62)
     documents = [product_documents(date, bursts=1) for date in (0, 1)]
     write_series(tmp_path / "products", documents, Simulation(terrain, 5, bursts={"IW1": (0,)}), threads=2)
@@ -168,14 +124,14 @@ async def test_coherence_of_a_simulated_pair(catalogue_settings: Settings, tmp_p
     first, second, third, last = (np.array(corner) for corner in corners(documents[0].images[0].swath, 0, terrain.base_m))
     # A strip at the near edge of IW1, so that the bursts of the other sub-swaths, which are empty, are too far away.
     outline = shapely.Polygon([first, first + 0.1 * (second - first), last + 0.1 * (third - last), last])
-    monkeypatch.setattr(order_source, "packed", packing(tmp_path / "products"))
-    async with OrderSource({each.name: Listed(each.name, outline, 88) for each in documents}) as source:
+    listed = {each.name: Listed(each.name, outline, 88) for each in documents}
+    async with OrderSource(listed, pack=packing(tmp_path / "products")) as source:
         annotations = AnnotationSettings(urls=[f"{tmp_path}/products/{{SCENE}}.SAFE"])
         more = {"annotations": annotations, "dems": {"ground": DemSettings(path=str(tmp_path / "dem.tif"), geoid="ellipsoid")}}
         settings = order_settings(catalogue_settings, source.url).model_copy(update=more)
         async with order_stack(settings) as stack:
-            order = await stack.order("card_cohinf", [documents[1].name], card_producttype="CARD_INF", timespan="24", **own_source(source))
-            result = await result_of(stack, order)
+            order = await stack.order("card_cohinf", [documents[1].name], card_producttype="CARD_INF", timespan="24", **source.options)
+            result = await stack.result(order)
     names = {name.removesuffix(".tif").rpartition("/")[2] for name in result}
     made = {"_".join(name.split("_")[-2:]) for name in names}
     assert made == {f"{kind}_{polarisation}" for kind in ("coh", "phase", "sigma0") for polarisation in ("VV", "VH")}
