@@ -19,7 +19,7 @@ from catalogue.hook.odata.filters import Properties
 from catalogue.hook.odata.query import ListQuery, read_query
 from catalogue.hook.options import check_options
 from catalogue.hook.orders import OrderStatus
-from catalogue.hook.placing import Placed, checked_key, find_workflow, place_order
+from catalogue.hook.placing import Placed, check_sealable, checked_key, find_workflow, place_order
 from catalogue.hook.requests import BatchOrderBody, Complaint, InvalidOrderError, ProductionOrderBody, read_order
 from catalogue.hook.service import HookService
 from catalogue.hook.views import ItemRow
@@ -89,6 +89,7 @@ async def _place(request: web.Request, model: type[BatchOrderBody] | type[Produc
     asked = read_order(await read_body(request, "body"), model)
     workflow = await asyncio.to_thread(find_workflow, hook.workflows, asked.body.WorkflowName, around.settings.hook.tools, hook.graphs())
     options = check_options(workflow, asked.body.WorkflowOptions, allowed)
+    check_sealable(asked, workflow, options, hook.parts.sealer)
     if asked.body.NotificationEndpoint:
         try:
             check_url(asked.body.NotificationEndpoint, allowed, "NotificationEndpoint")

@@ -11,8 +11,9 @@ from catalogue.graphs import GraphShelf
 from catalogue.hook.options import Options
 from catalogue.hook.orders import Secrets
 from catalogue.hook.requests import Asked, Complaint, InvalidOrderError
-from catalogue.hook.workflows import Workflow, WorkflowShelf
+from catalogue.hook.workflows import SourceKind, Workflow, WorkflowShelf
 from common.errors import ConflictError, UserError
+from common.sealing import Sealer
 from common.validation import text_trouble
 
 CHANNEL = "thresher_orders"
@@ -51,6 +52,27 @@ def find_workflow(shelf: WorkflowShelf, name: str, tools: Sequence[str], graphs:
 
 def _not_here(workflow: Workflow, reason: str) -> InvalidOrderError:
     return InvalidOrderError([Complaint(_PLACE, f"workflow '{workflow.name}' cannot be ordered here: {reason}", "value_error")])
+
+
+def check_sealable(asked: Asked, workflow: Workflow, options: Options, sealer: Sealer) -> None:
+    """Raises InvalidOrderError where the order cannot be carried out without a key of this deployment, and there is none."""
+    if sealer.is_able:
+        return
+    complaints: list[Complaint] = []
+
+    def complain(place: tuple[str, ...], what: str) -> None:
+        complaints.append(Complaint(("body", *place), f"this service has no key (setting secrets.keys) {what}", "value_error"))
+
+    if workflow.output and options.values.get("output_storage", "TEMPORARY") == "TEMPORARY":
+        complain(("WorkflowOptions", "output_storage"), "to sign links with: TEMPORARY results cannot be ordered here")
+    for name in options.secrets:
+        complain(("WorkflowOptions", name), f"to seal secrets with: '{name}' cannot be given here")
+    if workflow.source is SourceKind.FILES or any(name in options.values for name in ("source_catalogue_api_url", "source_type")):
+        complain(("WorkflowOptions",), "to seal with how files are fetched: an order cannot bring its own source here")
+    if asked.body.NotificationEpPassword:
+        complain(("NotificationEpPassword",), "to seal secrets with: a password cannot be given here")
+    if complaints:
+        raise InvalidOrderError(complaints)
 
 
 def checked_key(text: str | None) -> str | None:

@@ -239,6 +239,27 @@ OLDER = {
 }
 
 
+async def test_without_a_key_what_needs_one_is_refused_at_once(catalogue_settings: Settings) -> None:
+    bucket = {"output_s3_path": "s3://mine", "output_s3_access_key": "access", "output_s3_secret_key": "secret"}
+    own = {"source_catalogue_api_url": "https://catalogue.example/stac"}
+    workflow = {"WorkflowName": "data-harvest", "IdentifierList": ["a"]}
+    async with run_catalogue(catalogue_settings.model_copy(update={"secrets": SecretsSettings()})) as running:
+        for more, places in (
+            (workflow, ["output_storage"]),
+            ({**workflow, "WorkflowOptions": bucket}, ["output_s3_access_key", "output_s3_secret_key"]),
+            ({**workflow, "WorkflowOptions": own}, ["output_storage", "WorkflowOptions"]),
+            ({"NotificationEpPassword": "secret"}, ["NotificationEpPassword"]),
+        ):
+            options = [{"Name": name, "Value": value} for name, value in more.get("WorkflowOptions", {}).items()]  # type: ignore[attr-defined]
+            content = body(**{**more, "WorkflowOptions": options})
+            async with running.http.post(running.url + BATCH, data=content.encode()) as response:
+                complaints = (await response.json())["detail"]
+                assert (response.status, [complaint["loc"][-1] for complaint in complaints]) == (422, places)
+                assert all("secrets.keys" in complaint["msg"] for complaint in complaints)
+        assert await running.count("hook_order") == 0
+        await place(running)  # nothing to hand over, nothing to hide
+
+
 async def test_secrets_are_sealed_and_never_told(catalogue: RunningCatalogue, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
     options = [{"Name": name, "Value": value} for name, value in OLDER.items()]
