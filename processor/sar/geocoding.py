@@ -18,6 +18,7 @@ from processor.sar.compiled import compiled, compiled_parallel, parallel_range
 from processor.sar.coregistration import BurstGeometry
 from processor.sar.geometry import ground_points, zero_doppler_of_one
 from processor.sar.map_grid import MapGrid
+from processor.sar.places import feet, place_row
 from processor.sar.radar_grid import SPEED_OF_LIGHT_M_S, RadarGrid
 from processor.sar.resampling import ValidArea
 
@@ -77,8 +78,7 @@ class LookUp:
 def look_up(geometry: BurstGeometry, map_grid: MapGrid, heights: Pixels) -> LookUp:
     """When and how far away each pixel of `map_grid` was, with `heights` in metres above the ellipsoid of its shape."""
     lattice = map_grid.lattice()
-    base = ellipsoid.ecef(lattice.longitude, lattice.latitude)
-    normal = ellipsoid.up(lattice.longitude, lattice.latitude)
+    base, normal = feet(lattice)
     azimuth_time, range_time = np.empty(map_grid.shape), np.empty(map_grid.shape)
     sine = np.empty(map_grid.shape, np.float32)
     orbit = geometry.orbit
@@ -159,11 +159,11 @@ def _look_up(
         ups = np.empty((3, columns, 3))
         start, stop = part * _ROWS, min(rows, (part + 1) * _ROWS)
         for row in range(max(start - 1, 0), min(start + 1, rows)):
-            _place_row(base, normal, step, heights, row, places[row % 3], ups[row % 3])
+            place_row(base, normal, step, heights, row, places[row % 3], ups[row % 3])
         x = 0.0
         for row in range(start, stop):
             above, below = max(row - 1, 0), min(row + 1, rows - 1)
-            _place_row(base, normal, step, heights, below, places[below % 3], ups[below % 3])
+            place_row(base, normal, step, heights, below, places[below % 3], ups[below % 3])
             here = places[row % 3]
             for column in range(columns):
                 px, py, pz = here[column, 0], here[column, 1], here[column, 2]
@@ -184,23 +184,6 @@ def _look_up(
 
 
 _Vector = tuple[float, float, float]
-
-
-@compiled
-def _place_row(base: Floats, normal: Floats, step: int, heights: Pixels, row: int, places: Floats, ups: Floats) -> None:
-    """Earth-centred positions of a row of the map, and normals: both bilinear between the points of the lattice."""
-    i = min(row // step, max(base.shape[0] - 2, 0))
-    below, v = min(i + 1, base.shape[0] - 1), (row - i * step) / step
-    for column in range(heights.shape[1]):
-        j = min(column // step, max(base.shape[1] - 2, 0))
-        after, u = min(j + 1, base.shape[1] - 1), (column - j * step) / step
-        a, b, c, d = (1 - u) * (1 - v), u * (1 - v), (1 - u) * v, u * v
-        height = heights[row, column]
-        for axis in range(3):
-            up = a * normal[i, j, axis] + b * normal[i, after, axis] + c * normal[below, j, axis] + d * normal[below, after, axis]
-            foot = a * base[i, j, axis] + b * base[i, after, axis] + c * base[below, j, axis] + d * base[below, after, axis]
-            ups[column, axis] = up
-            places[column, axis] = foot + height * up
 
 
 @compiled

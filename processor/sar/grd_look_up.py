@@ -15,7 +15,8 @@ from processor.sar import ellipsoid
 from processor.sar.compiled import compiled, compiled_parallel, parallel_range
 from processor.sar.geometry import zero_doppler_of_one
 from processor.sar.grd_geometry import GrdGeometry, nearest_record, polynomial
-from processor.sar.map_grid import Lattice, MapGrid
+from processor.sar.map_grid import MapGrid
+from processor.sar.places import positions
 from processor.sar.radar_grid import SPEED_OF_LIGHT_M_S
 
 Floats = NDArray[np.float64]
@@ -67,33 +68,8 @@ def look_up(geometry: GrdGeometry, grid: MapGrid, heights: Pixels, *, feet: bool
     return result
 
 
-def positions(lattice: Lattice, heights: Pixels) -> Floats:
-    """Earth-centred coordinates, shape (*heights.shape, 3), of points at `heights` above those of a lattice and between them."""
-    places = np.empty((*heights.shape, 3))
-    base = ellipsoid.ecef(lattice.longitude, lattice.latitude)
-    up = ellipsoid.up(lattice.longitude, lattice.latitude)
-    _place(base, up, lattice.step, heights, places)
-    return places
-
-
 _Arc = tuple[Floats, float, float]
 _Timing = tuple[float, float, float]
-
-
-@compiled_parallel
-def _place(base: Floats, up: Floats, step: int, heights: Pixels, places: Floats) -> None:
-    for row in parallel_range(heights.shape[0]):
-        i = min(row // step, max(base.shape[0] - 2, 0))
-        below, v = min(i + 1, base.shape[0] - 1), (row - i * step) / step
-        for column in range(heights.shape[1]):
-            j = min(column // step, max(base.shape[1] - 2, 0))
-            after, u = min(j + 1, base.shape[1] - 1), (column - j * step) / step
-            a, b, c, d = (1 - u) * (1 - v), u * (1 - v), (1 - u) * v, u * v
-            height = heights[row, column]
-            for axis in range(3):
-                foot = a * base[i, j, axis] + b * base[i, after, axis] + c * base[below, j, axis] + d * base[below, after, axis]
-                normal = a * up[i, j, axis] + b * up[i, after, axis] + c * up[below, j, axis] + d * up[below, after, axis]
-                places[row, column, axis] = foot + height * normal
 
 
 @compiled_parallel

@@ -24,8 +24,8 @@ from processor.sar.compiled import compiled, compiled_parallel, parallel_range
 from processor.sar.dem import Dem
 from processor.sar.geometry import ground_points
 from processor.sar.grd_geometry import GrdGeometry, nearest_record, polynomial
-from processor.sar.grd_look_up import positions
 from processor.sar.map_grid import Lattice
+from processor.sar.places import positions
 from processor.sar.radar_grid import SPEED_OF_LIGHT_M_S
 
 Floats = NDArray[np.float64]
