@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from catalogue.database import Connection
 from catalogue.graphs import GraphShelf
+from catalogue.hook.estimates import estimate
 from catalogue.hook.options import Options
 from catalogue.hook.orders import Secrets
 from catalogue.hook.requests import Asked, Complaint, InvalidOrderError
@@ -115,6 +116,7 @@ async def place_order(
         if order is None:
             return await _existing(connection, owner, key, digest)
         await connection.execute(_ITEMS, order, asked.identifiers, asked.content_date)
+        await estimate(connection, order)
         await connection.execute("SELECT pg_notify($1, '')", CHANNEL)
     return Placed(order, True)
 

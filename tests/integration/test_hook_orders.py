@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -237,6 +238,35 @@ OLDER = {
     "source_username": "me",
     **SECRETS,
 }
+
+
+async def test_when_an_order_may_be_expected_to_end(catalogue: RunningCatalogue) -> None:
+    """Medians of what took long before, and what is ahead; nothing where nothing is known."""
+
+    async def seconds(**more: Any) -> float | None:
+        order = await place(catalogue, **more)
+        assert order["EstimatedDate"] == (await ask(catalogue, f"BatchOrder({order['Id']})"))["EstimatedDate"]
+        if order["EstimatedDate"] is None:
+            return None
+        return (datetime.fromisoformat(order["EstimatedDate"]) - datetime.fromisoformat(order["SubmissionDate"])).total_seconds()
+
+    assert await seconds(Priority=3) is None, "the first of its kind"
+    database = catalogue.database
+    await database.execute(
+        "UPDATE hook_item SET phase = 'ended', status = 'completed', started_at = now() - interval '60 s', completed_at = now()"
+    )
+    assert await seconds(Priority=3) == 60
+    assert await seconds(Priority=3) == 120
+    assert await seconds(Priority=4, IdentifierList=["a", "b", "c"]) == 180, "ahead of the others"
+    assert await seconds(Priority=3) == 60 * 6
+    # Two at once, each half done: 2.5 more and two halves, by two.
+    await database.execute("UPDATE hook_item SET status = 'in_progress' WHERE id IN (SELECT id FROM hook_item WHERE priority = 4 LIMIT 2)")
+    assert await seconds(Priority=4) == 90
+    assert await seconds(Priority=10) == 60
+    await database.execute("""UPDATE hook_item SET workflow = 'data-harvest' WHERE id IN (SELECT id FROM hook_item WHERE priority = 10)""")
+    assert await seconds(Priority=10) is None, "nothing is known of what is ahead"
+    listed = await ask(catalogue, "BatchOrder", **{"$filter": "EstimatedDate eq null", "$orderby": "Id"})
+    assert [order["Priority"] for order in listed] == [3, 10]
 
 
 async def test_without_a_key_what_needs_one_is_refused_at_once(catalogue_settings: Settings) -> None:
