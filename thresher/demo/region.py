@@ -7,7 +7,6 @@ pixels are invented (`thresher.demo.landscape`), at 100 m instead of 10 m so tha
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from pyproj import Transformer
 from rasterio.transform import Affine
 
 from thresher.demo.landscape import Landscape, SceneClass, View, make_landscape, make_sky, see
+from thresher.demo.static_stac import CATALOG, StaticStac, bounds, rfc3339
 
 COLLECTION = "sentinel-2-l2a-simulated"
 SIMULATED = "SIMULATED for demonstration: no satellite took this."
@@ -98,6 +98,9 @@ class Region:
     scenes: tuple[RegionScene, ...]
 
 
+_EXTENSIONS = ("eo/v1.1.0", "file/v2.1.0", "grid/v1.1.0", "mgrs/v1.0.0", "projection/v1.1.0", "raster/v1.1.0", "sat/v1.0.0", "view/v1.0.0")
+
+
 @dataclass(frozen=True)
 class _Asset:
     key: str
@@ -121,29 +124,34 @@ _ASSETS = (
 def make_region(folder: Path) -> Region:
     """Write the region below `folder` (made if need be); the same pixels every time."""
     landscape = make_landscape(TILES[-1].rows_down + SIZE, SIZE, PIXEL_M, _SEED)
+    stac = StaticStac(folder, "thresher-demo", COLLECTION, SIMULATED)
     with ThreadPoolExecutor(2) as threads:
-        passes = threads.map(lambda index: list(_make_pass(folder, landscape, index)), range(len(PASSES)))
+        passes = threads.map(lambda index: list(_make_pass(stac, landscape, index)), range(len(PASSES)))
         scenes = tuple(scene for made in passes for scene in made)
-    items = [scene.item.relative_to(folder / COLLECTION) for scene in scenes]
-    _write_json(folder / COLLECTION / "collection.json", _collection(items))
-    _write_json(folder / "catalog.json", _catalog())
-    return Region(folder, "catalog.json", scenes)
+    stac.write_roots(
+        "Sentinel-2 L2A, simulated",
+        f"{SIMULATED} {len(TILES)} MGRS tiles on {len(PASSES)} dates, 100 m pixels in the grid of Sentinel-2.",
+        bounds([position for tile in TILES for position in _outline(tile)]),
+        (PASSES[0].sensing, PASSES[-1].sensing),
+        [scene.item for scene in scenes],
+    )
+    return Region(folder, CATALOG, scenes)
 
 
-def _make_pass(folder: Path, landscape: Landscape, index: int) -> Iterator[RegionScene]:
+def _make_pass(stac: StaticStac, landscape: Landscape, index: int) -> Iterator[RegionScene]:
     overpass = PASSES[index]
     azimuth, elevation = _sun(overpass.sensing, 51.5, 4.0)
     view = see(landscape, make_sky(landscape, overpass.cloud, azimuth, elevation, _SEED + index), overpass.sensing, _SEED - index)
     for tile in TILES:
-        yield _make_scene(folder, view, overpass, tile)
+        yield _make_scene(stac, view, overpass, tile)
 
 
-def _make_scene(folder: Path, view: View, overpass: Pass, tile: MgrsTile) -> RegionScene:
+def _make_scene(stac: StaticStac, view: View, overpass: Pass, tile: MgrsTile) -> RegionScene:
     product = (
         f"S2{overpass.platform}_MSIL2A_{overpass.datatake:%Y%m%dT%H%M%S}_N{BASELINE.replace('.', '')}_R051_T{tile.code}_"
         f"{_generated(overpass):%Y%m%dT%H%M%S}"
     )
-    place = folder / COLLECTION / product
+    place = stac.folder / COLLECTION / product
     place.mkdir(parents=True, exist_ok=True)
     rows = slice(tile.rows_down, tile.rows_down + SIZE)
     classes = view.classes[rows]
@@ -155,7 +163,7 @@ def _make_scene(folder: Path, view: View, overpass: Pass, tile: MgrsTile) -> Reg
         assets[asset.key] = _asset_document(asset, path, pixels[:: asset.step, :: asset.step], transform)
     properties = _properties(product, overpass, tile, classes)
     item = place / f"{product}.json"
-    _write_json(item, _item(product, tile, properties, assets))
+    stac.write_item(item, _outline(tile), properties, assets, _EXTENSIONS)
     return RegionScene(product, tile.code, item, properties["eo:cloud_cover"])
 
 
@@ -221,9 +229,9 @@ def _properties(product: str, overpass: Pass, tile: MgrsTile, classes: NDArray[n
         "title": f"{product} (simulated)",
         "description": SIMULATED,
         "thresher:simulated": True,
-        "datetime": _rfc3339(overpass.sensing),
-        "created": _rfc3339(generated),
-        "updated": _rfc3339(generated),
+        "datetime": rfc3339(overpass.sensing),
+        "created": rfc3339(generated),
+        "updated": rfc3339(generated),
         "platform": f"sentinel-2{overpass.platform.lower()}",
         "constellation": "sentinel-2",
         "instruments": ["msi"],
@@ -242,7 +250,7 @@ def _properties(product: str, overpass: Pass, tile: MgrsTile, classes: NDArray[n
         "s2:product_uri": f"{product}.SAFE",
         "s2:product_type": "S2MSI2A",
         "s2:processing_baseline": BASELINE,
-        "s2:generation_time": _rfc3339(generated),
+        "s2:generation_time": rfc3339(generated),
         "s2:datatake_id": f"GS2{letter}_{overpass.datatake:%Y%m%dT%H%M%S}_{overpass.absolute_orbit:06d}_{baseline}",
         "s2:datatake_type": "INS-NOBS",
         "s2:datastrip_id": f"S2{letter}_OPER_MSI_L2A_DS_SIMU_{made}_S{seen}_{baseline}",
@@ -259,36 +267,6 @@ def _properties(product: str, overpass: Pass, tile: MgrsTile, classes: NDArray[n
     }
 
 
-def _item(product: str, tile: MgrsTile, properties: dict[str, Any], assets: dict[str, Any]) -> dict[str, Any]:
-    ring = _outline(tile)
-    longitudes, latitudes = zip(*ring, strict=True)
-    return {
-        "type": "Feature",
-        "stac_version": "1.0.0",
-        "stac_extensions": [
-            "https://stac-extensions.github.io/eo/v1.1.0/schema.json",
-            "https://stac-extensions.github.io/file/v2.1.0/schema.json",
-            "https://stac-extensions.github.io/grid/v1.1.0/schema.json",
-            "https://stac-extensions.github.io/mgrs/v1.0.0/schema.json",
-            "https://stac-extensions.github.io/projection/v1.1.0/schema.json",
-            "https://stac-extensions.github.io/raster/v1.1.0/schema.json",
-            "https://stac-extensions.github.io/sat/v1.0.0/schema.json",
-            "https://stac-extensions.github.io/view/v1.0.0/schema.json",
-        ],
-        "id": product,
-        "collection": COLLECTION,
-        "geometry": {"type": "Polygon", "coordinates": [ring]},
-        "bbox": [min(longitudes), min(latitudes), max(longitudes), max(latitudes)],
-        "properties": properties,
-        "links": [
-            {"rel": "root", "href": "../../catalog.json", "type": "application/json"},
-            {"rel": "parent", "href": "../collection.json", "type": "application/json"},
-            {"rel": "collection", "href": "../collection.json", "type": "application/json"},
-        ],
-        "assets": assets,
-    }
-
-
 def _outline(tile: MgrsTile) -> list[list[float]]:
     """The closed outline of a tile in longitude and latitude, counter-clockwise from its north-western corner."""
     east, south = _WEST + SIZE * PIXEL_M, tile.north - SIZE * PIXEL_M
@@ -296,41 +274,6 @@ def _outline(tile: MgrsTile) -> list[list[float]]:
     to_degrees = Transformer.from_crs(EPSG, 4326, always_xy=True)
     ring = [[round(value, 7) for value in to_degrees.transform(*corner)] for corner in corners]
     return [*ring, ring[0]]
-
-
-def _collection(items: list[Path]) -> dict[str, Any]:
-    rings = [position for tile in TILES for position in _outline(tile)]
-    longitudes, latitudes = zip(*rings, strict=True)
-    return {
-        "type": "Collection",
-        "stac_version": "1.0.0",
-        "id": COLLECTION,
-        "title": "Sentinel-2 L2A, simulated",
-        "description": f"{SIMULATED} {len(TILES)} MGRS tiles on {len(PASSES)} dates, 100 m pixels in the grid of Sentinel-2.",
-        "license": "CC0-1.0",
-        "extent": {
-            "spatial": {"bbox": [[min(longitudes), min(latitudes), max(longitudes), max(latitudes)]]},
-            "temporal": {"interval": [[_rfc3339(PASSES[0].sensing), _rfc3339(PASSES[-1].sensing)]]},
-        },
-        "links": [
-            {"rel": "root", "href": "../catalog.json", "type": "application/json"},
-            {"rel": "parent", "href": "../catalog.json", "type": "application/json"},
-            *({"rel": "item", "href": f"./{item.as_posix()}", "type": "application/geo+json"} for item in items),
-        ],
-    }
-
-
-def _catalog() -> dict[str, Any]:
-    return {
-        "type": "Catalog",
-        "stac_version": "1.0.0",
-        "id": "thresher-demo",
-        "description": SIMULATED,
-        "links": [
-            {"rel": "root", "href": "./catalog.json", "type": "application/json"},
-            {"rel": "child", "href": f"./{COLLECTION}/collection.json", "type": "application/json"},
-        ],
-    }
 
 
 def _generated(overpass: Pass) -> datetime:
@@ -349,12 +292,3 @@ def _sun(moment: datetime, latitude: float, longitude: float) -> tuple[float, fl
         math.cos(phi) * math.sin(declination) - math.sin(phi) * math.cos(declination) * math.cos(hour_angle),
     )
     return round(math.degrees(azimuth) % 360, 4), round(math.degrees(elevation), 4)
-
-
-def _rfc3339(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _write_json(path: Path, document: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document, indent=1), encoding="utf-8")

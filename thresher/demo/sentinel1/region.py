@@ -5,7 +5,6 @@ Products are folders in the SAFE format. The bursts of IW1 and IW2 hold pixels; 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,6 +15,7 @@ from thresher.demo.sentinel1.documents import SIMULATED, corners, start_and_stop
 from thresher.demo.sentinel1.passes import NOISE, PASSES, RELATIVE_ORBIT, absolute_orbit, product_documents
 from thresher.demo.sentinel1.product import ProductDocuments, Simulation, write_series
 from thresher.demo.sentinel1.terrain import Reflector, Terrain
+from thresher.demo.static_stac import CATALOG, StaticStac, rfc3339
 
 COLLECTION = "sentinel-1-slc-simulated"
 BURSTS = {"IW1": (0, 1), "IW2": (0, 1)}
@@ -68,15 +68,22 @@ def make_region(
     documents = [product_documents(index, lines=lines) for index in range(len(PASSES))]
     terrain.write_dem(dem, *_DEM_BOUNDS)
     folders = write_series(products, documents, Simulation(terrain, _SEED, NOISE, bursts))
+    stac = StaticStac(folder, "thresher-demo-sentinel1", COLLECTION, SIMULATED)
     scenes = []
     for index, (product, safe) in enumerate(zip(documents, folders, strict=True)):
         item = folder / COLLECTION / f"{product.name}.json"
-        properties = _properties(product, index)
-        _write_json(item, _item(product, terrain, properties))
+        manifest = {"href": f"../products/{product.name}.SAFE/manifest.safe", "type": "application/xml", "roles": ["metadata"]}
+        properties, assets = _properties(product, index), {"safe-manifest": manifest}
+        stac.write_item(item, _outline(product, terrain), properties, assets, ("sar/v1.0.0", "sat/v1.0.0"))
         scenes.append(RadarScene(product.name, start_and_stop(product.images[0].swath)[0], item, safe))
-    _write_json(folder / COLLECTION / "collection.json", _collection(scenes, terrain))
-    _write_json(folder / "catalog.json", _catalog())
-    return RadarRegion(folder, "catalog.json", products, dem, tuple(scenes), terrain)
+    stac.write_roots(
+        "Sentinel-1 SLC, simulated",
+        f"{SIMULATED} One track on {len(scenes)} dates over ground of {len(terrain.hills)} waves of hills.",
+        _DEM_BOUNDS,
+        (scenes[0].sensing, scenes[-1].sensing),
+        [scene.item for scene in scenes],
+    )
+    return RadarRegion(folder, CATALOG, products, dem, tuple(scenes), terrain)
 
 
 def _properties(product: ProductDocuments, index: int) -> dict[str, Any]:
@@ -86,10 +93,10 @@ def _properties(product: ProductDocuments, index: int) -> dict[str, Any]:
         "title": f"{product.name} (simulated)",
         "description": SIMULATED,
         "thresher:simulated": True,
-        "datetime": _rfc3339(start),
-        "start_datetime": _rfc3339(start),
-        "end_datetime": _rfc3339(stop),
-        "created": _rfc3339(stop + timedelta(hours=3)),
+        "datetime": rfc3339(start),
+        "start_datetime": rfc3339(start),
+        "end_datetime": rfc3339(stop),
+        "created": rfc3339(stop + timedelta(hours=3)),
         "platform": "sentinel-1a",
         "constellation": "sentinel-1",
         "instruments": ["c-sar"],
@@ -100,36 +107,6 @@ def _properties(product: ProductDocuments, index: int) -> dict[str, Any]:
         "sat:orbit_state": "ascending",
         "sat:relative_orbit": RELATIVE_ORBIT,
         "sat:absolute_orbit": absolute_orbit(index),
-    }
-
-
-def _item(product: ProductDocuments, terrain: Terrain, properties: dict[str, Any]) -> dict[str, Any]:
-    ring = _outline(product, terrain)
-    longitudes, latitudes = zip(*ring, strict=True)
-    return {
-        "type": "Feature",
-        "stac_version": "1.0.0",
-        "stac_extensions": [
-            "https://stac-extensions.github.io/sar/v1.0.0/schema.json",
-            "https://stac-extensions.github.io/sat/v1.0.0/schema.json",
-        ],
-        "id": product.name,
-        "collection": COLLECTION,
-        "geometry": {"type": "Polygon", "coordinates": [ring]},
-        "bbox": [min(longitudes), min(latitudes), max(longitudes), max(latitudes)],
-        "properties": properties,
-        "links": [
-            {"rel": "root", "href": "../catalog.json", "type": "application/json"},
-            {"rel": "parent", "href": "./collection.json", "type": "application/json"},
-            {"rel": "collection", "href": "./collection.json", "type": "application/json"},
-        ],
-        "assets": {
-            "safe-manifest": {
-                "href": f"../products/{product.name}.SAFE/manifest.safe",
-                "type": "application/xml",
-                "roles": ["metadata"],
-            }
-        },
     }
 
 
@@ -145,46 +122,3 @@ def _outline(product: ProductDocuments, terrain: Terrain) -> list[list[float]]:
         corners(near, last, terrain.base_m)[3],
     ]
     return [[round(longitude, 6), round(latitude, 6)] for longitude, latitude in [*ring, ring[0]]]
-
-
-def _collection(scenes: Sequence[RadarScene], terrain: Terrain) -> dict[str, Any]:
-    west, south, east, north = _DEM_BOUNDS
-    return {
-        "type": "Collection",
-        "stac_version": "1.0.0",
-        "id": COLLECTION,
-        "title": "Sentinel-1 SLC, simulated",
-        "description": f"{SIMULATED} One track on {len(scenes)} dates over ground of {len(terrain.hills)} waves of hills.",
-        "license": "CC0-1.0",
-        "extent": {
-            "spatial": {"bbox": [[west, south, east, north]]},
-            "temporal": {"interval": [[_rfc3339(scenes[0].sensing), _rfc3339(scenes[-1].sensing)]]},
-        },
-        "links": [
-            {"rel": "root", "href": "../catalog.json", "type": "application/json"},
-            {"rel": "parent", "href": "../catalog.json", "type": "application/json"},
-            *({"rel": "item", "href": f"./{scene.item.name}", "type": "application/geo+json"} for scene in scenes),
-        ],
-    }
-
-
-def _catalog() -> dict[str, Any]:
-    return {
-        "type": "Catalog",
-        "stac_version": "1.0.0",
-        "id": "thresher-demo-sentinel1",
-        "description": SIMULATED,
-        "links": [
-            {"rel": "root", "href": "./catalog.json", "type": "application/json"},
-            {"rel": "child", "href": f"./{COLLECTION}/collection.json", "type": "application/json"},
-        ],
-    }
-
-
-def _rfc3339(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _write_json(path: Path, document: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document, indent=1), encoding="utf-8")
