@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -27,6 +26,8 @@ from odata_query import ast
 from odata_query.exceptions import ODataException
 from odata_query.grammar import ODataLexer, ODataParser
 from shapely.geometry import Polygon, shape
+
+from tests.replay_server import Fault, ReplayHandler, serving
 
 Product = dict[str, Any]
 
@@ -49,16 +50,6 @@ class RefusedError(Exception):
     def __init__(self, status: int, detail: Any) -> None:
         self.status, self.detail = status, detail
         super().__init__(str(detail))
-
-
-@dataclass
-class Fault:
-    """An answer given instead of the page asked for."""
-
-    status: int = 503
-    headers: dict[str, str] = field(default_factory=dict)
-    body: bytes = b"<html><body>Service Unavailable</body></html>"
-    delay_s: float = 0.0
 
 
 @dataclass
@@ -97,17 +88,9 @@ class ODataReplay:
 
     @contextmanager
     def running(self) -> Iterator[ODataReplay]:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{server.server_address[1]}/odata/v1/"
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-        thread.start()
-        try:
+        with serving(_handler(self)) as root:
+            self.url = f"{root}/odata/v1/"
             yield self
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
 
     @property
     def filters(self) -> list[str]:
@@ -303,34 +286,22 @@ def _expanded(product: Product, expand: str) -> Product:
     return {key: value for key, value in product.items() if key not in ("Attributes", "Assets", "Locations") or key in expand.split(",")}
 
 
-def _handler(replay: ODataReplay) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
+def _handler(replay: ODataReplay) -> type[ReplayHandler]:
+    class Handler(ReplayHandler):
+        def reply(self) -> None:
+            if self.command != "GET":
+                return self.answer(405, b"{}")
             with replay.admitted(self.path) as fault:
                 time.sleep(replay.seconds)
                 if fault is not None:
-                    time.sleep(fault.delay_s)
-                    return self._send(fault.status, fault.body, fault.headers)
+                    return self.fail(fault)
                 try:
-                    return self._send(200, json.dumps(replay.answer(self.path)).encode())
+                    return self.answer(200, json.dumps(replay.answer(self.path)).encode())
                 except RefusedError as error:
-                    return self._send(error.status, json.dumps({"detail": error.detail}).encode())
+                    return self.answer(error.status, json.dumps({"detail": error.detail}).encode())
 
-        def _send(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        def answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
             replay.statuses.append(status)
-            try:
-                self.send_response(status)
-                for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-            except (BrokenPipeError, ConnectionResetError):
-                self.close_connection = True
-
-        def log_message(self, *_: object) -> None:
-            pass
+            super().answer(status, body, headers)
 
     return Handler

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import gzip
 import json
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from shapely.geometry import box, shape
+
+from tests.replay_server import Fault, ReplayHandler, serving
 
 Item = dict[str, Any]
 Manner = Literal["get-token", "post-body", "post-merge"]
@@ -29,18 +29,6 @@ Manner = Literal["get-token", "post-body", "post-merge"]
 QUERY = "https://api.stacspec.org/v1.0.0/item-search#query"
 SORT = "https://api.stacspec.org/v1.0.0/item-search#sort"
 CQL2 = "http://www.opengis.net/spec/cql2/1.0/conf/cql2-json"
-
-
-@dataclass
-class Fault:
-    """An answer given instead of the page asked for: once, or to every request within `lasts_s` of the first."""
-
-    status: int = 503
-    headers: dict[str, str] = field(default_factory=dict)
-    body: bytes = b"<html>Service Unavailable</html>"
-    delay_s: float = 0.0
-    lasts_s: float = 0.0
-    begun: float | None = None
 
 
 @dataclass
@@ -62,17 +50,9 @@ class StacReplay:
 
     @contextmanager
     def running(self) -> Iterator[StacReplay]:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{server.server_address[1]}/stac/v1"
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-        thread.start()
-        try:
+        with serving(_handler(self)) as root:
+            self.url = f"{root}/stac/v1"
             yield self
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
 
     @property
     def root(self) -> str:
@@ -200,44 +180,26 @@ def _cql2(item: Item, expression: dict[str, Any]) -> bool:
     return _test(expression["op"], _value(item, subject["property"]), wanted)
 
 
-def _handler(replay: StacReplay) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+def _handler(replay: StacReplay) -> type[ReplayHandler]:
+    class Handler(ReplayHandler):
+        content_type = "application/geo+json"
 
-        def do_GET(self) -> None:
+        def reply(self) -> None:
             parts = urlsplit(self.path)
-            if parts.path == "/stac/v1/search":
-                return self._search("GET", {key: _decoded(key, values[0]) for key, values in parse_qs(parts.query).items()})
-            fault = replay.document(parts.path)
-            return self._send(fault.status, fault.body, fault.headers)
+            if self.command == "GET" and parts.path != "/stac/v1/search":
+                return self.fail(replay.document(parts.path))
+            if self.command not in replay.search_methods:
+                return self.answer(405, b"{}")
+            if self.command == "POST":
+                return self._search(json.loads(self.body))
+            return self._search({key: _decoded(key, values[0]) for key, values in parse_qs(parts.query).items()})
 
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            if "POST" not in replay.search_methods:
-                return self._send(405, b"{}")
-            return self._search("POST", json.loads(body))
-
-        def _search(self, method: str, body: dict[str, Any]) -> None:
-            replay.requests.append({"method": method, **body})
+        def _search(self, asked: dict[str, Any]) -> None:
+            replay.requests.append({"method": self.command, **asked})
             fault = replay.fault()
             if fault is not None:
-                time.sleep(fault.delay_s)
-                return self._send(fault.status, fault.body, fault.headers)
-            return self._send(200, json.dumps(replay.page(method, body)).encode())
-
-        def _send(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
-            try:
-                self.send_response(status)
-                for name, value in {"Content-Type": "application/geo+json", **(headers or {})}.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-            except (BrokenPipeError, ConnectionResetError):
-                self.close_connection = True
-
-        def log_message(self, *_: object) -> None:
-            pass
+                return self.fail(fault)
+            return self.answer(200, json.dumps(replay.page(self.command, asked)).encode())
 
     return Handler
 
