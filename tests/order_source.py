@@ -85,12 +85,18 @@ class OrderSource:
     suffix: str = ""
     seen: list[tuple[str, str, str]] = field(default_factory=list)
     """Method, path with query, Authorization."""
+    ranges: list[tuple[int, int]] = field(default_factory=list)
+    """Parts of archives that were sent."""
     tokens: set[str] = field(default_factory=set)
     forms: list[dict[str, str]] = field(default_factory=list)
     redirect: str = ""
     """Where items lead to instead."""
     in_files: bool = False
     """Whether its STAC items have the files of a product instead of an archive."""
+    in_nodes: bool = False
+    """Whether its OData service lists the nodes of a product."""
+    in_ranges: bool = False
+    """Whether it sends parts of an archive."""
     pack: Callable[[str], bytes] = packed
     """The archive of a product."""
     url: str = ""
@@ -103,6 +109,7 @@ class OrderSource:
         app.router.add_post("/stac/search", self._search)
         app.router.add_get("/odata/v1/Products", self._products)
         app.router.add_get("/odata/v1/{product:Products\\([0-9a-f-]+\\)}/$value", self._value)
+        app.router.add_get("/odata/v1/{product:Products\\([0-9a-f-]+\\)}/{nodes:Nodes.*}", self._nodes)
         app.router.add_get("/files/{name}/{path:.*}", self._file)
         self.server = TestServer(app)
         await self.server.start_server()
@@ -175,11 +182,16 @@ class OrderSource:
     def _files(self, listed: Listed) -> dict[str, dict[str, str]]:
         return {
             re.sub(r"\W", "-", path): {"href": f"{self.url}/files/{listed.name}/{path}", "type": "application/octet-stream"}
-            for path in safe_files(listed.name)
+            for path in self.files(listed)
         }
 
     async def _file(self, request: web.Request) -> web.Response:
-        return web.Response(body=safe_files(request.match_info["name"])[request.match_info["path"]])
+        return web.Response(body=self.files(self.products[request.match_info["name"]])[request.match_info["path"]])
+
+    def files(self, listed: Listed) -> dict[str, bytes]:
+        """The files of a product, by paths below its folder."""
+        with zipfile.ZipFile(io.BytesIO(self.pack(listed.name))) as archive:
+            return {name.partition("/")[2]: archive.read(name) for name in archive.namelist() if not name.endswith("/")}
 
     async def _search(self, request: web.Request) -> web.Response:
         if request.method == "GET":
@@ -221,6 +233,29 @@ class OrderSource:
         }
 
     async def _value(self, request: web.Request) -> web.Response:
+        listed = self._of(request)
+        content, headers = self.pack(listed.name), {"ETag": f'"{listed.id}"'}
+        match = re.fullmatch(r"bytes=(\d*)-(\d*)", request.headers.get("Range", "")) if self.in_ranges else None
+        if match is None:
+            return web.Response(body=content, headers=headers)
+        start = int(match[1]) if match[1] else max(0, len(content) - int(match[2]))
+        stop = min(len(content), int(match[2]) + 1) if match[1] and match[2] else len(content)
+        self.ranges.append((start, stop))
+        return web.Response(
+            status=206, body=content[start:stop], headers={**headers, "Content-Range": f"bytes {start}-{stop - 1}/{len(content)}"}
+        )
+
+    async def _nodes(self, request: web.Request) -> web.Response:
+        if not self.in_nodes:
+            raise web.HTTPNotFound
+        files = self.files(self._of(request))
+        path = request.match_info["nodes"].removesuffix("/$value").removesuffix("/Nodes")
+        within = "/".join(re.findall(r"Nodes\(([^)]*)\)", path)[1:])
+        if within in files:
+            return web.Response(body=files[within])
+        below = {file.removeprefix(f"{within}/").partition("/")[0] for file in files if file.startswith(f"{within}/")}
+        return web.json_response({"result": [{"Name": name} for name in sorted(below)]})
+
+    def _of(self, request: web.Request) -> Listed:
         identity = re.sub(r"Products\((.*)\)", r"\1", request.match_info["product"])
-        listed = next(each for each in self.products.values() if each.id == identity)
-        return web.Response(body=self.pack(listed.name), headers={"ETag": f'"{identity}"'})
+        return next(each for each in self.products.values() if each.id == identity)

@@ -5,7 +5,7 @@ own (`order:{order}:{item}`), and the same dispatcher, workers, graphs and stora
 
 `orders` holds the values and the seams: `Order`, `OrderItem`, and the protocols `Secrets` (options nobody may read, sealed at rest),
 `Source` (identifier -> scenes) and `Delivery` (files -> the customer), which `parts` opens. What is declared: `workflows`, `options`.
-What is asked: `odata`, `requests`. What is answered: `replies`, `views`. What happens: `placing`, `life`, `notifications`.
+What is asked: `odata`, `requests`. What is answered: `replies`, `views`. What happens: `placing`, `estimates`, `life`, `notifications`.
 
 The life of an item: its row stands, `queued`, when the order is answered (phase RESOLVE). The source finds its scenes; they are ingested
 in the transaction that makes it WORK. When all its tiles have ended it is DELIVER, and when the customer has the files, ENDED.

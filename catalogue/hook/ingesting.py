@@ -14,10 +14,13 @@ from shapely.geometry import MultiPolygon
 
 from catalogue.cube.variables import InstanceSpec, VariableSpec, apply_variable, get_variable
 from catalogue.database import Connection, Pool
+from catalogue.hook.annotations import OrderAnnotations
 from catalogue.hook.orders import ItemError, OrderItem, Resolution
 from catalogue.hook.service import HookService
 from catalogue.hook.workflows import SourceKind, Workflow
 from catalogue.ingestion import check_scenes, ingest
+from catalogue.sentinel1.annotations.http import HttpLimits
+from catalogue.sentinel1.annotations.reader import AnnotationReader
 from catalogue.sentinel1.series import SeriesTile
 from catalogue.tiles import find_tiles
 from common.errors import NotFoundError, UserError
@@ -51,7 +54,7 @@ async def start_work(pool: Pool, hook: HookService, item: OrderItem, workflow: W
 
     scenes = SceneCollection(scenes=[scene.model_copy(update={"aoi": item.aoi}) for scene in resolution.scenes])
     try:
-        tiles = await find_tiles(payload, scenes, hook.annotations, none, hook.burst_service)
+        tiles = await find_tiles(payload, scenes, _annotations(hook, resolution), none, hook.burst_service)
         if not tiles.scenes:
             raise ItemError("; ".join(tiles.notes)[:500] or "the product has no tiles")
         shelf = hook.graphs()
@@ -78,6 +81,15 @@ async def _resolve(hook: HookService, item: OrderItem, workflow: Workflow) -> Re
     if not item.identifier and workflow.source in (SourceKind.PRODUCT, SourceKind.PAIR):
         raise ItemError(f"workflow {workflow.name} needs a product: name one in IdentifierList")
     return await hook.parts.source.resolve(item, workflow)
+
+
+def _annotations(hook: HookService, resolution: Resolution) -> AnnotationReader:
+    """Of the order's own products first."""
+    if resolution.access is None:
+        return hook.annotations
+    chosen = hook.settings.annotations
+    limits = HttpLimits(chosen.timeout_s, chosen.retries)
+    return hook.annotations.led_by(OrderAnnotations(resolution.scenes, resolution.access, hook.settings.limits.allowed_urls, limits))
 
 
 def _stand_in(item: OrderItem) -> SceneFeature:

@@ -13,6 +13,7 @@ from catalogue.hook.workflows import Workflow
 from catalogue.workflow.views import ORDER_PREFIX
 from common.errors import ThresherError
 from common.features import SceneFeature
+from common.order_access import OrderAccess
 
 
 class OrderStatus(StrEnum):
@@ -107,6 +108,8 @@ class Resolution:
 
     scenes: Sequence[SceneFeature]
     config: Mapping[str, str] = field(default_factory=dict)
+    access: OrderAccess | None = field(default=None, repr=False)
+    """The order's own source, where they are of that."""
 
 
 class Source(Protocol):

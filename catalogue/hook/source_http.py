@@ -58,16 +58,24 @@ class SourceReader:
         """The JSON answered to a document, as `get`."""
         return await self._ask("POST", url, dict(document))
 
+    def hidden(self, text: str) -> str:
+        """A text that may repeat what was sent, without the secrets in it."""
+        login = self._login
+        for secret in (self._token, *((login.password, login.client_secret) if login is not None else ())):
+            text = text.replace(secret, "***") if secret else text
+        return text
+
     async def _ask(self, method: str, url: str, document: JsonValue = None) -> JsonValue:
         for _ in range(_MOST_HOPS):
-            headers = {"Accept": "application/json", **await self._headers(url)}
+            headers = {"Accept": "application/json", **await self.headers(url)}
             status, content, onward = await self._send(method, url, headers, document=document)
             if status not in (301, 302, 303, 307, 308) or method != "GET" or not onward:
                 return _answer(status, content, shown_url(url))
             url = urljoin(url, onward)
         raise ItemError(f"{shown_url(url)} sends from one place to another without an end")
 
-    async def _headers(self, url: str) -> dict[str, str]:
+    async def headers(self, url: str) -> dict[str, str]:
+        """What the server of `url` is shown of the login. Raises ItemError, TemporaryError."""
         if self._login is None or not shown_to(url, self._origins):
             return {}
         if not self._token:

@@ -50,7 +50,7 @@ class OrderSource:
         async with self._finder(own) as finder:
             scenes = await self._scenes(finder, item, workflow, options, collection)
         found = [self._with_access(scene, own, item) if own is not None else scene for scene in scenes]
-        return Resolution(found, _all_files(found, workflow))
+        return Resolution(found, _all_files(found, workflow), own)
 
     async def _scenes(
         self, finder: Finder, item: OrderItem, workflow: Workflow, options: Mapping[str, str], collection: str

@@ -6,7 +6,6 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from common.config import ProviderSettings, Settings
 from common.errors import ErrorKind, FatalError, ThresherError
@@ -19,7 +18,7 @@ from common.threads import in_thread
 from downloader.accounts.order import NAME, OrderAccounts
 from downloader.circuit import Circuit
 from downloader.providers.base import NotOfferedError, Place, ProductRequest, Provider
-from downloader.providers.copernicus import CopernicusProvider, CreodiasProvider
+from downloader.providers.copernicus import CopernicusProvider
 from downloader.providers.copernicus_s3 import CopernicusS3Provider
 from downloader.providers.registry import OpenProvider, open_providers
 from downloader.providers.separate import ProductFile, fetch_files
@@ -81,7 +80,7 @@ def _provider(access: OrderAccess, scene: SceneRef, settings: Settings, shared: 
     if access.kind == "odata":
         if access.bucket is not None and more.get("s3_path"):
             return CopernicusS3Provider(place(endpoint_url=access.bucket.endpoint_url, catalogue_url=access.url))
-        return CopernicusProvider(place(url=_download_root(access.url), catalogue_url=access.url))
+        return CopernicusProvider(place(url=access.products_url, catalogue_url=access.url))
     endpoint_url = access.bucket.endpoint_url if access.bucket else ""
     here = place(endpoint_url=endpoint_url)
     return UrlProvider(here) if scene.metadata.download_link else StacAssetProvider(here)
@@ -143,12 +142,3 @@ class BucketProvider:
         products = [ProductFile(f"s3://{bucket}/{info.key}", path, Expectation(size=info.size)) for path, info in sorted(files.items())]
         async with self._place.transfer(request) as transfer:
             await fetch_files(transfer, products, folder, request, parallel=self._place.provider.parallel, field="input_s3_path")
-
-
-def _download_root(catalogue: str) -> str:
-    """Of a catalogue that has its products on another host."""
-    host = urlsplit(catalogue).hostname
-    for known in (CopernicusProvider, CreodiasProvider):
-        if host == urlsplit(known.catalogue_url).hostname:
-            return known.url
-    return catalogue

@@ -16,7 +16,7 @@ from order_stack import order_settings, order_stack
 from simulated_sentinel2 import write_angles, write_safe
 
 from catalogue.hook.workflows import Workflows
-from common.config import AnnotationSettings, Settings
+from common.config import Settings
 from common.errors import ConfigurationError
 from common.radar_settings import DemSettings
 from common.step_settings import GraphSettings
@@ -125,9 +125,9 @@ async def test_coherence_of_a_simulated_pair(catalogue_settings: Settings, tmp_p
     # A strip at the near edge of IW1, so that the bursts of the other sub-swaths, which are empty, are too far away.
     outline = shapely.Polygon([first, first + 0.1 * (second - first), last + 0.1 * (third - last), last])
     listed = {each.name: Listed(each.name, outline, 88) for each in documents}
-    async with OrderSource(listed, pack=packing(tmp_path / "products")) as source:
-        annotations = AnnotationSettings(urls=[f"{tmp_path}/products/{{SCENE}}.SAFE"])
-        more = {"annotations": annotations, "dems": {"ground": DemSettings(path=str(tmp_path / "dem.tif"), geoid="ellipsoid")}}
+    async with OrderSource(listed, pack=packing(tmp_path / "products"), in_ranges=True) as source:
+        # No annotations are configured: where the bursts lie is read in the archives of the order's own source.
+        more = {"dems": {"ground": DemSettings(path=str(tmp_path / "dem.tif"), geoid="ellipsoid")}}
         settings = order_settings(catalogue_settings, source.url).model_copy(update=more)
         async with order_stack(settings) as stack:
             order = await stack.order("card_cohinf", [documents[1].name], card_producttype="CARD_INF", timespan="24", **source.options)

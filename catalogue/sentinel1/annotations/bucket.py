@@ -22,8 +22,12 @@ async def read_bucket(url: str, scene: SceneName, settings: S3Settings, *, anony
 
     Raises MissingFileError, AnnotationError, StorageError, and TemporaryError where trying later may help.
     """
+    return await read_with(await in_thread(lambda _: client_for(settings, anonymous=anonymous)), url, scene)
+
+
+async def read_with(client: S3Client, url: str, scene: SceneName) -> list[AnnotationFile]:
+    """As `read_bucket`, with a client of its own."""
     bucket, _, key = url.removeprefix("s3://").partition("/")
-    client = await in_thread(lambda _: client_for(settings, anonymous=anonymous))
     if not key.lower().endswith(_ARCHIVES):
         files = await in_thread(lambda stop: _read_prefix(client, bucket, key.rstrip("/"), scene, url, stop))
         if files:

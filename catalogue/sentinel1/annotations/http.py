@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,6 +30,7 @@ _LONGEST_WAIT_S = 60.0
 _BLOCK = 2**16
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _Result = TypeVar("_Result")
+Login = Callable[[str], Awaitable[Mapping[str, str]]]
 
 
 @dataclass(frozen=True)
@@ -70,14 +71,19 @@ class _Part:
 
 
 class HttpReader:
-    """Reads from one source; an async context manager around its connections. `token` goes to the server `origin` alone."""
+    """Reads from one source; an async context manager around its connections. `token` goes to the server `origin` alone; `login` tells
+    the headers to show to the server of a link.
+    """
 
-    def __init__(self, allowed: Sequence[str], field: str, limits: HttpLimits, *, token: str = "", origin: str = "") -> None:
+    def __init__(
+        self, allowed: Sequence[str], field: str, limits: HttpLimits, *, token: str = "", origin: str = "", login: Login | None = None
+    ) -> None:
         self._allowed = allowed
         self._field = field
         self._limits = limits
         self._token = token
         self._origin = _origin(origin)
+        self._login = login
         self._resolver = GuardedResolver(field)
         self._session: aiohttp.ClientSession | None = None
 
@@ -212,7 +218,8 @@ class HttpReader:
                 raise AnnotationError(f"{shown_url(url)} redirects out of HTTP")
             if names_host(current, self._allowed):
                 self._resolver.trusted.add(urlsplit(current).hostname or "")
-            response = await self._session.get(current, headers=self._headers(current, headers), allow_redirects=False)
+            shown = await self._login(current) if self._login is not None else {}
+            response = await self._session.get(current, headers={**self._headers(current, headers), **shown}, allow_redirects=False)
             try:
                 if response.status not in _REDIRECTS:
                     yield response

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
@@ -36,6 +37,12 @@ class AnnotationReader:
         self._cache = AnnotationCache(cache) if cache is not None else None
         self._concurrency = concurrency
         self._source_of = source_of
+
+    def led_by(self, source: AnnotationSource) -> AnnotationReader:
+        """This reader, with `source` before its own."""
+        led = copy.copy(self)
+        led._sources = [source, *self._sources]
+        return led
 
     def has_sources(self, more: Sequence[str] = ()) -> bool:
         """Whether there is any place to read at, with the patterns `more` of a payload."""
