@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["fixtures_containers", "fixtures_servers", "fixtures_s3", "fixtures_services", "fixtures_workflow", "fixtures_bad_input"]
+pytest_plugins = [
+    "fixtures_containers",
+    "fixtures_servers",
+    "fixtures_s3",
+    "fixtures_services",
+    "fixtures_workflow",
+    "fixtures_bad_input",
+    "fixtures_stac_search",
+]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
