@@ -16,6 +16,7 @@ pytest_plugins = [
     "fixtures_workflow",
     "fixtures_bad_input",
     "fixtures_stac_search",
+    "fixtures_odata_search",
 ]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
