@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -19,7 +20,7 @@ from catalogue.external.offers import Offer
 from catalogue.external.presets import ODATA_COLLECTIONS
 from common.features import SceneFeature
 from common.payload import Payload, parse_payload
-from tests.odata_replay import ODataReplay, Product, recorded, variant
+from tests.odata_replay import Fault, ODataReplay, Product, recorded, variant
 
 ODataServer = Callable[..., ODataReplay]
 PATAGONIA = [[-80.0, -60.0], [-60.0, -60.0], [-60.0, -50.0], [-80.0, -50.0], [-80.0, -60.0]]
@@ -78,6 +79,10 @@ def payload(constellation: str, ring: list[list[float]], parameters: dict[str, s
             **changes,
         }
     )
+
+
+def deque_of(*faults: Fault) -> deque[Fault]:
+    return deque(faults)
 
 
 def names(scenes: list[SceneFeature]) -> list[str]:

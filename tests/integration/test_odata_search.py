@@ -5,21 +5,15 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections import deque
 
 import pytest
 import shapely
-from fixtures_odata_search import AMERICAS, GRD, PACIFIC, PATAGONIA, WORLD, ODataServer, catalogue, expected, names, payload
+from fixtures_odata_search import AMERICAS, GRD, PACIFIC, PATAGONIA, WORLD, ODataServer, catalogue, deque_of, expected, names, payload
 from shapely.geometry import Polygon, box, mapping
 
 from catalogue.inventory import find_scenes
 from common.errors import UserError
 from tests.odata_replay import Fault, Product, variant
-
-
-def deque_of(*faults: Fault) -> deque[Fault]:
-    return deque(faults)
-
 
 CASES: list[tuple[str, list[list[float]], dict[str, str], dict[str, str]]] = [
     ("sentinel1", AMERICAS, {}, {}),

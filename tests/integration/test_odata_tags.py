@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections import deque
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fixtures_odata_search import GRD, PATAGONIA, WORLD, ODataServer, attributes, catalogue, names, payload
+from fixtures_odata_search import GRD, PATAGONIA, WORLD, ODataServer, attributes, catalogue, deque_of, names, payload
 from shapely.geometry import shape
 
 from catalogue.inventory import find_scenes
 from tests.odata_replay import Fault, Product, recorded, variant
-
-
-def deque_of(*faults: Fault) -> deque[Fault]:
-    return deque(faults)
 
 
 @pytest.mark.parametrize("published", [False, True])

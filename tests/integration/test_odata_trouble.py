@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections import deque
 from datetime import datetime
 from email.utils import format_datetime
 
 import pytest
-from fixtures_odata_search import AMERICAS, GRD, PATAGONIA, ODataServer, catalogue, expected, names, payload
+from fixtures_odata_search import AMERICAS, GRD, PATAGONIA, ODataServer, catalogue, deque_of, expected, names, payload
 
 from catalogue.inventory import find_scenes
 from common.errors import UpstreamError, UserError
 from tests.odata_replay import Fault, Product
-
-
-def deque_of(*faults: Fault) -> deque[Fault]:
-    return deque(faults)
 
 
 async def test_all_requests_wait_as_long_as_one_was_told_to(products: list[Product], odata_server: ODataServer) -> None:
