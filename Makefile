@@ -7,7 +7,7 @@ BIN = $(VENV)/bin
 TEST_DATA = $(or $(THRESHER_TEST_DATA),../shared/data)
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test bench simulate chaos lint types check wheel clean help
+.PHONY: demo test resilience bench simulate chaos lint types check wheel clean help
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -15,8 +15,11 @@ help: ## This list
 demo: $(VENV)/.runtime ## Ingest a simulated region of Sentinel-2 scenes and look at the layers
 	$(BIN)/thresher demo
 
-test: $(VENV)/.test ## Every test that is not a benchmark
-	$(BIN)/python -m pytest -n $(or $(PROCESSES),3) --dist loadfile $(ARGS)
+test: $(VENV)/.test ## Every test that is neither a benchmark nor one of resilience
+	$(BIN)/python -m pytest -n $(or $(PROCESSES),3) --dist loadfile -m "not resilience" $(ARGS)
+
+resilience: $(VENV)/.test ## Tests of upgrade, backup and random faults, each under load
+	$(BIN)/python -m pytest -n $(or $(PROCESSES),3) --dist loadfile -m resilience $(ARGS)
 
 bench: $(VENV)/.test ## What docs/performance.md shows, measured on this machine
 	$(BIN)/python tests/benchmarks/workflow.py
@@ -37,7 +40,7 @@ lint: $(VENV)/.lint ## Style and format
 types: $(VENV)/.lint ## Static types
 	$(BIN)/mypy
 
-check: lint types test ## All of it
+check: lint types test resilience ## All of it
 
 wheel: $(VENV)/.lint ## A wheel in dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
