@@ -7,6 +7,9 @@ BIN = $(VENV)/bin
 TEST_DATA = $(or $(THRESHER_TEST_DATA),../shared/data)
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
+# Compiling every module again in each of some hundred processes takes minutes.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test resilience bench simulate chaos lint types check wheel clean help
 
 help: ## This list
