@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from typing import Literal
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from common.messages import SceneRef
+from common.odata_services import products_url
 from common.sealing import Sealer, SealError
 
 KEY = "sealed_access"
 """Among the metadata of a scene."""
-_PRODUCTS_AT = {
-    "catalogue.dataspace.copernicus.eu": "https://download.dataspace.copernicus.eu/odata/v1",
-    "datahub.creodias.eu": "https://zipper.creodias.eu/odata/v1",
-}
 LIFE_S = 30 * 86400
 """So long after the order was taken up its secrets open at the latest."""
 
@@ -61,7 +57,7 @@ class OrderAccess(_Value):
     @property
     def products_url(self) -> str:
         """Of an OData catalogue: the root below which its products are fetched, which some have on another host."""
-        return _PRODUCTS_AT.get(urlsplit(self.url).hostname or "", self.url)
+        return products_url(self.url)
 
     def sealed(self, sealer: Sealer, aoi: str, source_id: str) -> str:
         """For the metadata of that scene. Raises ConfigurationError where there is no key."""

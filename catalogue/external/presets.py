@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from common.odata_services import COPERNICUS, CREODIAS
 from common.product_names import Constellation
 
 
@@ -90,8 +91,8 @@ PRESETS: Mapping[str, Preset] = {
         collections={"landsat89/L2": ("landsat-c2l2-sr",), "landsat89/L1": ("landsat-c2l1",)},
         queryables={Constellation.LANDSAT: Queryables(platform="platform", platforms=("LANDSAT_8", "LANDSAT_9"))},
     ),
-    "copernicus": Preset(url="https://catalogue.dataspace.copernicus.eu/odata/v1/", collections=ODATA_COLLECTIONS, type="odata"),
-    "creodias": Preset(url="https://datahub.creodias.eu/odata/v1/", collections=ODATA_COLLECTIONS, type="odata", dated_by_publication=True),
+    "copernicus": Preset(url=f"{COPERNICUS.catalogue_url}/", collections=ODATA_COLLECTIONS, type="odata"),
+    "creodias": Preset(url=f"{CREODIAS.catalogue_url}/", collections=ODATA_COLLECTIONS, type="odata", dated_by_publication=True),
 }
 
 DEFAULTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {

@@ -9,6 +9,7 @@ import logging
 from pathlib import Path
 
 from common.errors import TemporaryError, ThresherError
+from common.odata_services import COPERNICUS, CREODIAS
 from common.urls import shown_url
 from downloader.providers.api import Api
 from downloader.providers.base import NotOfferedError, OfflineError, Place, ProductRequest
@@ -23,8 +24,8 @@ log = logging.getLogger(__name__)
 class CopernicusProvider:
     """Copernicus Data Space."""
 
-    catalogue_url = "https://catalogue.dataspace.copernicus.eu/odata/v1"
-    url = "https://download.dataspace.copernicus.eu/odata/v1"
+    catalogue_url = COPERNICUS.catalogue_url
+    url = COPERNICUS.products_url
 
     def __init__(self, place: Place) -> None:
         self.name = place.name
@@ -79,5 +80,5 @@ class CopernicusProvider:
 class CreodiasProvider(CopernicusProvider):
     """CREODIAS."""
 
-    catalogue_url = "https://datahub.creodias.eu/odata/v1"
-    url = "https://zipper.creodias.eu/odata/v1"
+    catalogue_url = CREODIAS.catalogue_url
+    url = CREODIAS.products_url

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from common.odata_services import COPERNICUS
 from common.storage.s3 import list_objects
 from common.threads import in_thread
 from downloader.providers.api import Api
@@ -16,7 +17,6 @@ from downloader.providers.odata import find_product
 from downloader.providers.separate import ProductFile, fetch_safe
 from downloader.transfer import Expectation
 
-_CATALOGUE = "https://catalogue.dataspace.copernicus.eu/odata/v1"
 _ENDPOINT = "https://eodata.dataspace.copernicus.eu"
 _REGION = "default"
 _FILES = 20_000
@@ -39,7 +39,7 @@ class CopernicusS3Provider:
         await fetch_prefix(self._place, f"s3://{bucket}/{prefix}/", f"{request.scene.source_id}.SAFE", request, folder)
 
     async def _look_up(self, request: ProductRequest) -> str:
-        root = self._place.provider.catalogue_url or _CATALOGUE
+        root = self._place.provider.catalogue_url or COPERNICUS.catalogue_url
         # The catalogue needs no login, and is to see no keys.
         plain = replace(self._place, provider=self._place.provider.model_copy(update={"account": ""}))
         async with Api(plain, root) as api:
