@@ -114,13 +114,15 @@ def new_cog(target: Path, profile: dict[str, Any], tags: LayerTags, *, block: in
                 _describe(output, tags)
                 yield output
             options = _creation_options(profile, block)
-            with rasterio.open(scratch, "r+") as output:
-                write_statistics(output)
-                # Here they stay uncompressed: the COG driver would compress and decompress a set of its own on the way.
-                factors = _overview_factors(output.width, output.height, options["BLOCKSIZE"])
-                if factors:
-                    output.build_overviews(factors, Resampling.mode if tags.categorical else Resampling.average)
-            rasterio.shutil.copy(scratch, part, driver="COG", **options)
+            # Uncompressed as the scratch file is, it is read past the block cache: less memory, less copying.
+            with rasterio.Env(GTIFF_DIRECT_IO=True):
+                with rasterio.open(scratch, "r+") as output:
+                    write_statistics(output)
+                    # Here they stay uncompressed: the COG driver would compress and decompress a set of its own on the way.
+                    factors = _overview_factors(output.width, output.height, options["BLOCKSIZE"])
+                    if factors:
+                        output.build_overviews(factors, Resampling.mode if tags.categorical else Resampling.average)
+                rasterio.shutil.copy(scratch, part, driver="COG", **options)
         part.replace(target)
     finally:
         scratch.unlink(missing_ok=True)

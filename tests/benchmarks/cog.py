@@ -1,38 +1,50 @@
 """A whole Sentinel-2 band (10980 x 10980, JPEG 2000 and COG) as a COG: ours against `gdal_translate -of COG`, same settings and threads.
 
-The band is simulated: a smooth landscape with the noise of a sensor. Each runs in a process of its own, in turns; shown are the best wall
-time and processor time of the rounds and the largest memory. Ours starts Python and counts the statistics of the band besides. Overviews
-are averaged anew; where the source has some, `gdal_translate` is also shown as it is by default, copying those. Needs `gdal_translate`
-on the path (its version is printed: it may be another than that of rasterio).
+The band is simulated: a smooth landscape with the noise of a sensor. Each runs in a process of its own, in turns; shown are the medians of
+wall time and processor time and the largest memory. Ours runs as a worker runs it, `create_cog` in the pool of steps, and as a program that
+has to start Python. It counts the statistics of the band and averages overviews anew; `gdal_translate` does both when told so, and is also
+shown without statistics and, as it is by default, with the overviews of the source (of JPEG 2000: its wavelets) copied. Needs
+`gdal_translate` on the path (its version is printed: it may be another than that of rasterio).
 
-Run: python tests/benchmarks/cog.py [--rounds 3] [--pixels 10980]
+Run: python tests/benchmarks/cog.py [--rounds 5] [--pixels 10980]
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import rasterio
 import rasterio.shutil
+import uvloop
 from rasterio.windows import Window
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-OURS = """
-import sys
-from pathlib import Path
-from processor.cog import LayerTags, write_cog
-write_cog(Path(sys.argv[1]), Path(sys.argv[2]), LayerTags("B04", 0.0, 1e-4))
+from common.graph import StepPool
+
+ROOT = Path(__file__).resolve().parents[2]
+
+STEP = """
+import resource
+from processor.steps import create_cog
+def main(argv):
+    code = create_cog.main(argv)
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    print(usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    return code
 """
 
 WATCH = """
@@ -42,6 +54,10 @@ subprocess.run(sys.argv[1:], check=True)
 usage = resource.getrusage(resource.RUSAGE_CHILDREN)
 print(time.perf_counter() - before, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 """
+
+ALONE = "import sys; from processor.steps.create_cog import main; sys.exit(main(sys.argv[1:]))"
+
+Run = Callable[[], Awaitable["Cost"]]
 
 
 @dataclass
@@ -55,32 +71,54 @@ class Cost:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--pixels", type=int, default=10_980)
     options = parser.parse_args()
     gdal = shutil.which("gdal_translate")
+    if gdal:
+        print(subprocess.run([gdal, "--version"], capture_output=True, text=True, check=True).stdout.strip(), end="; ", flush=True)
     with tempfile.TemporaryDirectory(prefix="thresher-bench-") as folder:
-        sources = simulated(Path(folder), options.pixels)
-        if gdal:
-            print(subprocess.run([gdal, "--version"], capture_output=True, text=True, check=True).stdout.strip(), end="; ")
-        print(f"rasterio with GDAL {rasterio.__gdal_version__}; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+        uvloop.run(compare(Path(folder), options.rounds, options.pixels, gdal))
+
+
+async def compare(folder: Path, rounds: int, pixels: int, gdal: str | None) -> None:
+    sources = simulated(folder, pixels)
+    package = folder / "timed_steps"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "cog.py").write_text(STEP)
+    print(f"rasterio with GDAL {rasterio.__gdal_version__}; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    async with StepPool(["processor.steps", "timed_steps"], {**os.environ, "PYTHONPATH": str(folder)}) as pool:
+        await pool.load()
         for source in sources:
             target = source.with_name("target.tif")
-            commands = {"ours": [sys.executable, "-c", OURS, str(source), str(target)]}
+            runs: dict[str, Run] = {
+                "in the pool": partial(pooled, pool, source, target),
+                "own process": partial(alone, sys.executable, "-c", ALONE, *arguments(source, target)),
+            }
             if gdal:
-                commands["gdal_translate"] = [gdal, *settings(), "-co", "OVERVIEWS=IGNORE_EXISTING", str(source), str(target)]
-                if has_overviews(source):
-                    commands["… its overviews"] = [gdal, *settings(), str(source), str(target)]
-            costs: dict[str, list[Cost]] = {name: [] for name in commands}
-            for _ in range(options.rounds):
-                for name, command in commands.items():
-                    target.unlink(missing_ok=True)
-                    costs[name].append(measured(command))
-            for name, found in costs.items():
-                wall, cpu = min(cost.wall_s for cost in found), min(cost.cpu_s for cost in found)
-                memory = max(cost.memory_mb for cost in found)
-                speed = options.pixels**2 / wall / 1e6
+                translate = partial(alone, gdal, *settings(), str(source), str(target))
+                anew = ("-co", "OVERVIEWS=IGNORE_EXISTING")
+                runs |= {
+                    "gdal_translate": partial(translate, "-stats", *anew),
+                    "- no statistics": partial(translate, *anew),
+                    "- its overviews": partial(translate, "-stats"),
+                    "- neither": translate,
+                }
+            for name, costs in (await in_turns(runs, target, rounds)).items():
+                wall, cpu = median(cost.wall_s for cost in costs), median(cost.cpu_s for cost in costs)
+                memory, speed = max(cost.memory_mb for cost in costs), pixels**2 / wall / 1e6
                 print(f"{source.name:12} {name:16} {wall:7.2f} s  {cpu:7.2f} s of processor  {speed:6.1f} Mpixel/s  {memory:6.0f} MB")
+
+
+async def in_turns(runs: Mapping[str, Run], target: Path, rounds: int) -> dict[str, list[Cost]]:
+    """What each costs, round by round: a machine has slow minutes."""
+    costs: dict[str, list[Cost]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            target.unlink(missing_ok=True)
+            costs[name].append(await run())
+    return costs
 
 
 def simulated(folder: Path, pixels: int) -> Sequence[Path]:
@@ -103,11 +141,6 @@ def simulated(folder: Path, pixels: int) -> Sequence[Path]:
     return jp2, cog
 
 
-def has_overviews(path: Path) -> bool:
-    with rasterio.open(path) as raster:
-        return bool(raster.overviews(1))
-
-
 def settings() -> list[str]:
     """Ours, as options of `gdal_translate`."""
     threads = str(min(4, os.cpu_count() or 1))
@@ -123,10 +156,30 @@ def settings() -> list[str]:
     return ["-q", "-of", "COG", "--config", "GDAL_CACHEMAX", "256", "--config", "GDAL_NUM_THREADS", threads, *options]
 
 
-def measured(command: Sequence[str]) -> Cost:
+def arguments(source: Path, target: Path) -> list[str]:
+    return ["--filepath", str(source), "--fileout", str(target)]
+
+
+async def pooled(pool: StepPool, source: Path, target: Path) -> Cost:
+    """The wall time is that of the whole step, from the order to the exit."""
+    lines: list[str] = []
+    before = time.perf_counter()
+    code = await pool.run("timed_steps.cog", arguments(source, target), workdir=source.parent, timeout_s=600, on_line=lines.append)
+    wall = time.perf_counter() - before
+    if code:
+        raise SystemExit(f"the step failed: {lines}")
+    cpu, memory = map(float, lines[-1].split())
+    return Cost(wall, cpu, memory)
+
+
+async def alone(*command: str) -> Cost:
     """Of a process that a small one starts: a child counts the memory of who forked it as its own."""
-    output = subprocess.run([sys.executable, "-c", WATCH, *command], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
-    wall, cpu, memory = map(float, output.splitlines()[-1].split())
+    watched = [sys.executable, "-c", WATCH, *command]
+    process = await asyncio.create_subprocess_exec(*watched, cwd=ROOT, stdout=subprocess.PIPE)
+    output, _ = await process.communicate()
+    if process.returncode:
+        raise SystemExit(f"{command[0]} failed")
+    wall, cpu, memory = map(float, output.decode().splitlines()[-1].split())
     return Cost(wall, cpu, memory)
 
 
