@@ -13,8 +13,10 @@ pytest_plugins = [
     "fixtures_servers",
     "fixtures_s3",
     "fixtures_services",
+    "fixtures_transfers",
     "fixtures_workflow",
     "fixtures_bad_input",
+    "fixtures_annotations",
     "fixtures_stac_search",
     "fixtures_odata_search",
 ]

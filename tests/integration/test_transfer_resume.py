@@ -11,12 +11,12 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from faulty_server import Bytes, FaultyServer, Generated, always
+from transfers import CONTENT, MIB, SIZE, no_s3
 
 from common.errors import TemporaryError
 from downloader.transfer import Area, Expectation, Policy, Transfer
@@ -24,22 +24,13 @@ from downloader.transfer.area import check_room, file_key, open_partial
 from downloader.transfer.partial import kept_partial
 from downloader.transfer.source import Version
 
-MIB = 2**20
-CONTENT = os.urandom(12 * MIB + 17)
-SIZE = len(CONTENT)
 POLICY = Policy(smallest_piece=MIB, largest_piece=2 * MIB, first_piece=MIB, backoff_s=0.01, retries=0, connections=1, timeout_s=2)
 NOTHING = Expectation()
 CHILD = Path(__file__).parents[1] / "download_child.py"
 
 
-@pytest.fixture
-async def server() -> AsyncIterator[FaultyServer]:
-    async with FaultyServer(Bytes(CONTENT)) as server:
-        yield server
-
-
 def transfer(server: FaultyServer, folder: Path) -> Transfer:
-    return Transfer("there", allowed=[server.url], s3=_no_s3, area=Area(folder / "area"), policy=POLICY, scope="scene")
+    return Transfer("there", allowed=[server.url], s3=no_s3, area=Area(folder / "area"), policy=POLICY, scope="scene")
 
 
 async def fetch(server: FaultyServer, folder: Path, expected: Expectation = NOTHING, query: str = "") -> bytes:
@@ -388,7 +379,3 @@ def _change(folder: Path, **changes: object) -> None:
 def _add(folder: Path, text: str) -> None:
     with (folder / "journal").open("a") as file:
         file.write(text)
-
-
-def _no_s3() -> object:  # type: ignore[misc]
-    raise AssertionError
