@@ -10,7 +10,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 # Compiling every module again in each of some hundred processes takes minutes.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test resilience bench simulate chaos lint types check wheel clean help
+.PHONY: demo test test-long bench simulate chaos lint types check wheel clean help
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -18,11 +18,11 @@ help: ## This list
 demo: $(VENV)/.runtime ## Ingest a simulated region of Sentinel-2 scenes and look at the layers
 	$(BIN)/thresher demo
 
-test: $(VENV)/.test ## Every test that is neither a benchmark nor one of resilience
-	$(BIN)/python -m pytest -n $(or $(PROCESSES),3) --dist loadfile -m "not resilience" $(ARGS)
+test: $(VENV)/.test ## Every test but the long ones and the benchmarks
+	$(BIN)/python -m pytest -n $(or $(PROCESSES),3) --dist loadfile -m "not long" $(ARGS)
 
-resilience: $(VENV)/.test ## Tests of upgrade, backup and random faults, each under load
-	$(BIN)/python -m pytest -n $(or $(PROCESSES),3) --dist loadfile -m resilience $(ARGS)
+test-long: $(VENV)/.test ## The wheel installed alone; upgrade, backup and random faults under load
+	$(BIN)/python -m pytest -n $(or $(PROCESSES),3) --dist loadfile -m long $(ARGS)
 
 bench: $(VENV)/.test ## What docs/performance.md shows, measured on this machine
 	$(BIN)/python tests/benchmarks/workflow.py
@@ -43,7 +43,7 @@ lint: $(VENV)/.lint ## Style and format
 types: $(VENV)/.lint ## Static types
 	$(BIN)/mypy
 
-check: lint types test resilience ## All of it
+check: lint types test test-long ## All of it
 
 wheel: $(VENV)/.lint ## A wheel in dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

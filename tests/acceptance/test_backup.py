@@ -60,7 +60,7 @@ async def destroy(stack: Stack, server: PostgresServer) -> None:
         await elsewhere.close()
 
 
-@pytest.mark.resilience
+@pytest.mark.long
 @pytest.mark.timeout(300)
 async def test_a_restored_backup_runs_to_its_end(tmp_path: Path) -> None:
     dump, copy = tmp_path / "thresher.dump", tmp_path / "storage"

@@ -8,7 +8,7 @@ from chaos.run import SHORT_PLAN, play
 SEED = 2
 
 
-@pytest.mark.resilience
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_every_effect_happens_exactly_once_under_faults(capsys: pytest.CaptureFixture[str]) -> None:
     outcome = play(SEED, SHORT_PLAN, print)

@@ -114,7 +114,7 @@ async def more_than(database: asyncpg.Connection, tiles: int) -> None:
             await asyncio.sleep(0.05)
 
 
-@pytest.mark.resilience
+@pytest.mark.long
 @pytest.mark.timeout(240)
 async def test_services_are_replaced_one_by_one_and_nothing_is_lost(
     older: Path, database_url: str, clean_nats_url: str, tmp_path: Path

@@ -35,7 +35,7 @@ installed = sorted(each.metadata["Name"].lower() for each in importlib.metadata.
 print(json.dumps({"places": places, "files": found, "installed": installed, "version": importlib.metadata.version("thresher")}))
 """
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
