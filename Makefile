@@ -19,7 +19,7 @@ demo: $(VENV)/.runtime ## Ingest a simulated region of Sentinel-2 scenes and loo
 	$(BIN)/thresher demo
 
 test: $(VENV)/.test ## Every test but the long ones and the benchmarks
-	$(BIN)/python -m pytest -n $(or $(PROCESSES),3) --dist loadfile -m "not long" $(ARGS)
+	$(BIN)/python -m pytest -n $(or $(PROCESSES),3) --dist loadfile --no-loadscope-reorder -m "not long" $(ARGS)
 
 test-long: $(VENV)/.test ## The wheel installed alone; upgrade, backup and random faults under load
 	$(BIN)/python -m pytest -n $(or $(PROCESSES),3) --dist loadfile -m long $(ARGS)
