@@ -8,17 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from range_server import RangeServer
+from sentinel1_data import PAIR, SERIES
 
 from catalogue.sentinel1.annotations import AnnotationFile, AnnotationReader, configured_reader
 from common.config import Settings
 from common.features import SceneFeature
 
-FIRST = "S1A_IW_SLC__1SDV_20250406T022008_20250406T022035_058630_07421F_93A7"
-SECOND = "S1A_IW_SLC__1SDV_20250418T022008_20250418T022035_058805_074946_C7D4"
-ROME = "S1A_IW_SLC__1SDV_20220104T170557_20220104T170624_041314_04E951_F1F1"
-OLD = "S1A_IW_SLC__1SDV_20150423T170524_20150423T170552_005614_007305_67F9"
-UUID = "db0c8ef3-8ec0-5185-a537-812dad3c58f8"
-BIG = 4 * 2**30 + 12_345
+FIRST, SECOND = PAIR
+OLD = SERIES[0]
 
 
 @dataclass
@@ -37,7 +34,8 @@ def scene_named(source_id: str, uuid: str = "") -> SceneFeature:
     return SceneFeature.model_validate({"source_id": source_id, "data": data, "wkt": "POLYGON ((0 0, 1 0, 1 1, 0 1, 0 0))"})
 
 
-def expected(pair: Path, scene: str) -> list[AnnotationFile]:
+def annotations_in_zip(pair: Path, scene: str) -> list[AnnotationFile]:
+    """Read without what is under test."""
     with zipfile.ZipFile(pair / f"{scene}.SAFE.zip") as archive:
         names = [name for name in archive.namelist() if name.startswith(f"{scene}.SAFE/annotation/s1a-")]
         return [AnnotationFile(name.rpartition("/")[2], archive.read(name)) for name in sorted(names)]

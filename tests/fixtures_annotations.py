@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from annotation_sources import FIRST, Site, expected
+from annotation_sources import FIRST, Site, annotations_in_zip
 from range_server import RangeServer
 
 from catalogue.sentinel1.annotations import AnnotationFile
@@ -20,7 +20,7 @@ def pair(shared_data: Path) -> Path:
 @pytest.fixture
 def annotations(pair: Path) -> list[AnnotationFile]:
     """Those of the first scene, as the zip holds them."""
-    return expected(pair, FIRST)
+    return annotations_in_zip(pair, FIRST)
 
 
 @pytest.fixture

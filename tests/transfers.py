@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,39 +58,3 @@ async def fails(server: FaultyServer, folder: Path, match: str, expected: Expect
         await fetch(server, folder, expected, policy)
     assert [path.name for path in folder.iterdir() if path.name != "area"] == []
     return caught.value
-
-
-class Session:
-    """An account whose tokens the server stops to like."""
-
-    def __init__(self, renewals: int) -> None:
-        self.token = 0
-        self.told: list[tuple[int, str]] = []
-        self.waits: list[float] = []
-        self.open = 0
-        self._renewals = renewals
-
-    async def link(self, url: str) -> str:
-        return url
-
-    async def headers(self, url: str) -> Mapping[str, str]:  # noqa: ARG002
-        return {"Authorization": f"Bearer {self.token}"}
-
-    async def refused(self, url: str, status: int) -> bool:
-        self.told.append((status, url))
-        self._renewals -= 1
-        if self._renewals < 0:
-            return False
-        self.token += 1
-        return True
-
-    @contextlib.asynccontextmanager
-    async def connection(self, url: str) -> AsyncIterator[None]:  # noqa: ARG002
-        self.open += 1
-        try:
-            yield
-        finally:
-            self.open -= 1
-
-    async def told_to_wait(self, url: str, seconds: float) -> None:  # noqa: ARG002
-        self.waits.append(seconds)

@@ -11,7 +11,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from annotation_sources import FIRST, OLD, ROME, SECOND, Site, expected, reader_of, scene_named, write_zip
+from annotation_sources import FIRST, OLD, SECOND, Site, annotations_in_zip, reader_of, scene_named, write_zip
+from sentinel1_data import ROME
 
 from catalogue.sentinel1.annotations import AnnotationError, AnnotationFile
 from common.errors import ConfigurationError, ThresherError, UserError
@@ -52,7 +53,7 @@ class TestOnDisk:
     ) -> None:
         path = tmp_path / f"a.{kind}"
         wanted = annotations[:2]
-        others = expected(pair, SECOND)[:1]
+        others = annotations_in_zip(pair, SECOND)[:1]
         if "tar" in kind:
             with tarfile.open(path, f"w:{kind.partition('.')[2]}") as archive:
                 for each in [*others, *wanted]:

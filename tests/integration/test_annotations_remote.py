@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from annotation_sources import BIG, FIRST, OLD, SECOND, UUID, Site, reader_of, scene_named
+from annotation_sources import FIRST, OLD, SECOND, Site, reader_of, scene_named
 
 from catalogue.sentinel1.annotations import AnnotationError, AnnotationFile, configured_reader
 from common.config import Settings
 from common.errors import ThresherError, UpstreamError
 from common.storage.s3 import client_for
+
+UUID = "db0c8ef3-8ec0-5185-a537-812dad3c58f8"
+BIG = 4 * 2**30 + 12_345
 
 
 def _big_zip(path: Path, annotations: Sequence[AnnotationFile]) -> None:

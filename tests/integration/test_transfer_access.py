@@ -12,10 +12,46 @@ from pathlib import Path
 
 import pytest
 from faulty_server import Asked, Bytes, FaultyServer, Reply, always, first, only
-from transfers import CONTENT, KNOWN, MIB, ONE, POLICY, SIZE, Session, fails, fetch, no_s3
+from transfers import CONTENT, KNOWN, MIB, ONE, POLICY, SIZE, fails, fetch, no_s3
 
 from common.errors import ErrorKind, TemporaryError, ThresherError, UserError
 from downloader.transfer import Transfer
+
+
+class Session:
+    """An account whose tokens the server stops to like."""
+
+    def __init__(self, renewals: int) -> None:
+        self.token = 0
+        self.told: list[tuple[int, str]] = []
+        self.waits: list[float] = []
+        self.open = 0
+        self._renewals = renewals
+
+    async def link(self, url: str) -> str:
+        return url
+
+    async def headers(self, url: str) -> Mapping[str, str]:  # noqa: ARG002
+        return {"Authorization": f"Bearer {self.token}"}
+
+    async def refused(self, url: str, status: int) -> bool:
+        self.told.append((status, url))
+        self._renewals -= 1
+        if self._renewals < 0:
+            return False
+        self.token += 1
+        return True
+
+    @contextlib.asynccontextmanager
+    async def connection(self, url: str) -> AsyncIterator[None]:  # noqa: ARG002
+        self.open += 1
+        try:
+            yield
+        finally:
+            self.open -= 1
+
+    async def told_to_wait(self, url: str, seconds: float) -> None:  # noqa: ARG002
+        self.waits.append(seconds)
 
 
 async def test_a_token_that_expires_on_the_way_is_renewed_and_no_byte_is_lost(server: FaultyServer, tmp_path: Path) -> None:
