@@ -173,13 +173,13 @@ async def pooled(pool: StepPool, source: Path, target: Path) -> Cost:
 
 
 async def alone(*command: str) -> Cost:
+    return await asyncio.to_thread(measured, command)
+
+
+def measured(command: Sequence[str]) -> Cost:
     """Of a process that a small one starts: a child counts the memory of who forked it as its own."""
-    watched = [sys.executable, "-c", WATCH, *command]
-    process = await asyncio.create_subprocess_exec(*watched, cwd=ROOT, stdout=subprocess.PIPE)
-    output, _ = await process.communicate()
-    if process.returncode:
-        raise SystemExit(f"{command[0]} failed")
-    wall, cpu, memory = map(float, output.decode().splitlines()[-1].split())
+    output = subprocess.run([sys.executable, "-c", WATCH, *command], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    wall, cpu, memory = map(float, output.splitlines()[-1].split())
     return Cost(wall, cpu, memory)
 
 
